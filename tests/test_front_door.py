@@ -1,0 +1,61 @@
+"""The public list, and how light the door is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import layerscope
+
+PUBLIC = {
+    "Anatomy",
+    "Corpus",
+    "Finding",
+    "Samples",
+    "Store",
+    "anatomy",
+    "capture",
+    "extract",
+    "load_model",
+    "probe",
+    "read",
+    "report",
+}
+HEAVY = {"torch", "transformers", "pandas", "plotly", "sklearn", "numpy", "pyarrow", "umap"}
+
+
+def test_the_public_list_is_what_we_say() -> None:
+    assert set(layerscope.__all__) == PUBLIC
+    assert set(layerscope._HOME) == PUBLIC
+
+
+def test_every_public_name_arrives() -> None:
+    for name in PUBLIC:
+        value = getattr(layerscope, name)
+        assert value.__name__ == name
+        assert value.__doc__, f"{name} has no docstring"
+
+
+def loaded_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_layerscope_loads_nothing_heavy() -> None:
+    assert not loaded_after("import layerscope") & HEAVY
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "from typer.testing import CliRunner\n"
+        "from layerscope.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0"
+    )
+    assert not loaded_after(code) & HEAVY
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    assert not hasattr(layerscope, "no_such_name")
