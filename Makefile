@@ -12,7 +12,7 @@ help:     ## this list
 $(READY): pyproject.toml setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("layerscope needs Python 3.11 or newer; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0 pip setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[notebook]'
 	@touch $@
 

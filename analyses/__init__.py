@@ -1,1 +1,1 @@
-"""."""
+"""One question per file; each returns a finding."""

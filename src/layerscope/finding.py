@@ -2,15 +2,22 @@
 
 A finding is data plus two renderings (`answer` in words, `figure` as a picture) that only read
 the table, so a saved finding draws itself again years later without the model.
+
+On disk it is a folder of two files, format 1:
+
+    finding.json    format, kind (module:class), question, answer, notes, provenance
+    table.parquet   the table with its dtypes and index
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 PACKAGES = ("layerscope", "torch", "transformers", "scikit-learn", "numpy")
+HEADER, TABLE = "finding.json", "table.parquet"
 
 
 def versions() -> dict[str, str]:
@@ -36,7 +44,11 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a result came from: enough to compute it again, or to see why it differs."""
+    """Where a result came from: enough to compute it again, or to see why it differs.
+
+    Raises:
+        TypeError: a parameter that JSON cannot hold.
+    """
 
     model: str = ""
     """Name or folder of the model, and its parameter count where known."""
@@ -45,19 +57,26 @@ class Provenance:
     store_key: str | None = None
     """Content key of the activations that were read; None where no store was involved."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the analysis as plain JSON values."""
+    """Arguments of the analysis; tuples become lists, paths text, so that loading gives equals."""
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=versions)
     seconds: float | None = None
     """Wall time of the analysis itself."""
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    """ISO 8601, UTC."""
+    call: str = ""
+    """The Python call or shell command that gives this finding again, where it is known."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", _json_values(self.parameters))
 
 
 @dataclass(frozen=True)
 class Finding:
     """One answered question.
 
-    A subclass states its `question`, and draws `answer` and `figure` from `table` alone.
+    A subclass states its `question`, and draws `answer` and `figure` from `table` alone; it adds
+    no fields, so whatever it says is in the saved table too.
     """
 
     table: pd.DataFrame
@@ -77,69 +96,185 @@ class Finding:
         raise TypeError(f"{type(self).__name__} draws no figure; define figure()")
 
     def save(self, path: str | Path) -> Path:
-        """Write the finding as a folder: `finding.json` and `table.parquet`. Returns the folder."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.table.to_parquet(folder / "table.parquet")
+        """Write the finding as a folder: `finding.json` and `table.parquet`. Returns the folder.
+
+        A finding that was saved there before is replaced.
+
+        Raises:
+            TypeError: the class keeps state outside its table.
+            ValueError: a column of the table mixes types that no file format can hold.
+        """
+        _refuse_extra_fields(self)
         body = {
             "format": FORMAT,
-            "kind": f"{type(self).__module__}:{type(self).__qualname__}",
+            "kind": _kind_of(type(self)),
             "question": self.question,
             "answer": self.answer(),
             "notes": list(self.notes),
             "provenance": asdict(self.provenance),
         }
-        (folder / "finding.json").write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        # The header goes last: a folder that has one is complete.
+        _replace(folder / TABLE, _parquet_bytes(self.table))
+        _replace(folder / HEADER, text.encode())
         return folder
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a folder written by `save`.
 
-        Only classes of layerscope itself are looked up by name; nothing stored is executed.
+        Only classes of layerscope itself, and `cls`, are looked up by name; nothing stored is
+        executed.
 
         Raises:
-            FileNotFoundError: there is no `finding.json` in the folder.
-            ValueError: another format, a foreign class, or a finding of another kind than `cls`.
+            FileNotFoundError: there is no `finding.json` or no `table.parquet` in the folder.
+            ValueError: another format, a foreign class, a finding of another kind than `cls`, or
+                a damaged file.
         """
-        import pandas as pd
-
         folder = Path(path)
-        header = folder / "finding.json"
-        if not header.is_file():
-            raise FileNotFoundError(f"{folder}: no finding.json here; give a folder that save() wrote")
-        body = json.loads(header.read_text())
-        if body.get("format") != FORMAT:
-            raise ValueError(
-                f"{header}: format {body.get('format')!r}, this layerscope reads {FORMAT}; "
-                "run the analysis again"
-            )
-        kind = _finding_class(body["kind"])
+        body = _read_header(folder)
+        kind = cls if body["kind"] == _kind_of(cls) else _finding_class(body["kind"], folder)
         if not issubclass(kind, cls):
-            raise ValueError(f"{folder} holds a {kind.__name__}, not a {cls.__name__}")
+            raise ValueError(  # noqa: TRY004  (the file is wrong, not the argument's type)
+                f"{folder} holds a {kind.__name__}, not a {cls.__name__}"
+            )
         return kind(
-            table=pd.read_parquet(folder / "table.parquet"),
+            table=_read_table(folder),
             provenance=Provenance(**body["provenance"]),
             notes=tuple(body["notes"]),
         )
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """In Jupyter: the answer, then the figure."""
+    def _ipython_display_(self) -> None:
+        """In Jupyter and VS Code: the answer and its caveats, then the figure.
+
+        Two displays rather than one bundle: each front end keeps only one part of a bundle, and
+        plotly knows best how to show its figure in this one.
+        """
+        from IPython.core.getipython import get_ipython
+        from IPython.display import display
+
         from layerscope.theme import themed
 
-        bundle: dict[str, Any] = themed(self.figure())._repr_mimebundle_()
-        return bundle | {"text/plain": str(self)}
+        bundle = {"text/plain": str(self), "text/html": _words(self)}
+        display(bundle, raw=True)  # type: ignore[no-untyped-call]
+        # A terminal has no place for figures; plotly would open a browser window there.
+        if hasattr(get_ipython(), "kernel"):
+            themed(self.figure()).show()
+
+    def _repr_html_(self) -> str:
+        """For tools that collect HTML (Quarto, marimo, Sphinx): answer, caveats and figure."""
+        from layerscope.theme import themed
+
+        drawn: str = themed(self.figure()).to_html(full_html=False, include_plotlyjs="cdn")
+        return _words(self) + drawn
 
     def __str__(self) -> str:
         notes = "".join(f"\n  note: {note}" for note in self.notes)
         return f"{self.question}\n{self.answer()}{notes}"
 
 
-def _finding_class(kind: str) -> type[Finding]:
+def _words(finding: Finding) -> str:
+    notes = "".join(f"<li>{escape(note)}</li>" for note in finding.notes)
+    return (
+        f"<p>{escape(finding.question)}<br><strong>{escape(finding.answer())}</strong></p>"
+        + f"<ul>{notes}</ul>" * bool(notes)
+    )
+
+
+def _json_values(parameters: dict[str, Any]) -> dict[str, Any]:
+    def plain(value: object) -> object:
+        if isinstance(value, Path):
+            return str(value)
+        if hasattr(value, "tolist"):  # NumPy and torch numbers and arrays
+            return value.tolist()
+        raise TypeError(
+            f"provenance parameters are plain JSON values, got {value!r} ({type(value).__name__}); "
+            "give its name or its numbers"
+        )
+
+    values: dict[str, Any] = json.loads(json.dumps(parameters, default=plain))
+    return values
+
+
+def _kind_of(kind: type[Finding]) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _finding_class(kind: str, folder: Path) -> type[Finding]:
     module_name, _, class_name = kind.partition(":")
     if module_name.split(".")[0] != "layerscope":
-        raise ValueError(f"{kind!r} is not a layerscope finding; only those are loaded by name")
-    found = getattr(importlib.import_module(module_name), class_name, None)
+        raise ValueError(
+            f"{folder}: {kind!r} is not a layerscope finding, and only those are looked up by "
+            f"name; load it with its own class: {class_name}.load({str(folder)!r})"
+        )
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        found = None
     if not (isinstance(found, type) and issubclass(found, Finding)):
-        raise ValueError(f"{kind!r} is not a finding in this version of layerscope")
+        raise ValueError(  # noqa: TRY004  (the file is wrong, not the argument's type)
+            f"{folder}: {kind!r} is not a finding in layerscope {versions().get('layerscope')}; "
+            "install the version named in its finding.json, or run the analysis again"
+        )
     return found
+
+
+def _refuse_extra_fields(finding: Finding) -> None:
+    known = {item.name for item in fields(Finding)}
+    extra = [item.name for item in fields(finding) if item.name not in known]
+    if extra:
+        raise TypeError(
+            f"{type(finding).__name__} keeps {', '.join(extra)} outside its table, where saving "
+            "would lose it; make it a column or a provenance parameter"
+        )
+
+
+def _parquet_bytes(table: pd.DataFrame) -> bytes:
+    import pyarrow as pa
+
+    try:
+        content: bytes = table.to_parquet()
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(
+            f"the table cannot be saved, give each column one type: {error}"
+        ) from error
+    return content
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    header = folder / HEADER
+    if not header.is_file():
+        raise FileNotFoundError(f"{folder}: no {HEADER} here; give a folder that save() wrote")
+    try:
+        body = json.loads(header.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{header} is damaged ({error}); run the analysis again") from error
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        got = body.get("format") if isinstance(body, dict) else body
+        raise ValueError(
+            f"{header}: format {got!r}, this layerscope reads {FORMAT}; run the analysis again"
+        )
+    return body
+
+
+def _read_table(folder: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    path = folder / TABLE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: {TABLE} is missing; copy the whole folder again")
+    try:
+        return pd.read_parquet(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); run the analysis again") from error

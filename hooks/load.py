@@ -1,0 +1,150 @@
+"""A model and its tokenizer from the words a user types."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def load_model(
+    name: str | Path, *, device: str | None = None, dtype: torch.dtype | None = None
+) -> nn.Module:
+    """Load a model for reading: in eval mode, on `device`.
+
+    Args:
+        name: A local folder in the transformers layout, a hub name, or ``file.py:function``
+            where the function takes no argument and returns an `nn.Module`.
+        device: Such as ``"cuda"``; None leaves the model where it was loaded.
+        dtype: None keeps the dtype of the weights as they were saved.
+
+    Raises:
+        FileNotFoundError: `name` looks like a path, and nothing is there.
+        TypeError: ``file.py:function`` returned something else than a module.
+    """
+    text = str(name)
+    file, colon, function = text.rpartition(":")
+    if colon and file.endswith(".py"):
+        model = _from_function(Path(file), function)
+        model = model if dtype is None else model.to(dtype)
+    else:
+        model = _from_transformers(text, dtype)
+    return model.eval() if device is None else model.to(device).eval()
+
+
+def tokenizer_of(model: nn.Module, tokenizer: Any = None) -> Any:
+    """The tokenizer to use with `model`: the one given (object or path), or the model's own.
+
+    Raises:
+        ValueError: there is none, or it cannot tell character offsets.
+    """
+    if tokenizer is None:
+        tokenizer = getattr(model, "name_or_path", "")
+    if not tokenizer:
+        raise ValueError(
+            f"{type(model).__name__} does not say where its tokenizer is (no name_or_path); "
+            "pass tokenizer=, or give tensors instead of texts"
+        )
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = _load_tokenizer(str(tokenizer))
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(
+            f"{type(tokenizer).__name__} gives no character offsets, which align labels with "
+            "tokens; pass a fast tokenizer (one with a tokenizer.json)"
+        )
+    return tokenizer
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside, and every module's own mode back outside."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's inputs belong: the device of its first parameter that has data."""
+    tensors = [*model.parameters(), *model.buffers()]
+    real = [tensor.device for tensor in tensors if tensor.device.type != "meta"]
+    return real[0] if real else torch.device("cpu")
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Parameters of the model, shared ones counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _from_function(file: Path, function: str) -> nn.Module:
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {str(file)!r}; {_nearby(file)}")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{str(file)!r} cannot be read as Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    build = getattr(module, function, None)
+    if not callable(build):
+        public = ", ".join(n for n, v in vars(module).items() if callable(v) and n[0] != "_")
+        raise ValueError(f"{str(file)!r} has no function {function!r}; it has: {public or 'none'}")
+    model = build()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{file.name}:{function} returned a {type(model).__name__}, not a module")
+    return model
+
+
+def _from_transformers(name: str, dtype: torch.dtype | None) -> nn.Module:
+    import transformers
+
+    folder = Path(name)
+    if _looks_local(name) and not folder.is_dir():
+        raise FileNotFoundError(f"no model folder {name!r}; {_nearby(folder)}")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{name!r} is a folder without config.json; a model folder is what save_pretrained "
+            f"writes. {_model_folders(folder)}"
+        )
+    config = transformers.AutoConfig.from_pretrained(name)
+    declared = (config.architectures or [""])[0]
+    loader = getattr(transformers, declared, transformers.AutoModel)
+    model: nn.Module = loader.from_pretrained(name, dtype=dtype or "auto")
+    return model
+
+
+def _load_tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    folder = Path(name)
+    if folder.is_dir() and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
+        raise ValueError(
+            f"the model folder {name!r} holds no tokenizer; pass tokenizer= (CLI: --tokenizer)"
+        )
+    return AutoTokenizer.from_pretrained(name)
+
+
+def _looks_local(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).exists()
+
+
+def _nearby(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"{str(path.parent)!r} does not exist either"
+    names = [entry.name for entry in path.parent.iterdir()]
+    near = ", ".join(get_close_matches(path.name, names)) or "nothing with such a name"
+    return f"in {str(path.parent)!r} there is: {near}"
+
+
+def _model_folders(folder: Path) -> str:
+    inside = sorted(str(config.parent) for config in folder.glob("*/config.json"))
+    return f"Inside there are: {', '.join(inside[:8])}" if inside else "Nor is there one inside."

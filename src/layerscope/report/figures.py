@@ -1,0 +1,97 @@
+"""A plotly figure as data for a page: thinned, measured and described in words."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+FIGURE_BYTES = 1_000_000
+"""One figure's JSON; more makes a page slow to open and a report too large to mail."""
+
+_KINDS = {
+    "scatter": "line or point series",
+    "scattergl": "point series",
+    "bar": "bar series",
+    "heatmap": "heat map",
+    "histogram": "histogram",
+    "box": "box plot",
+    "violin": "violin plot",
+}
+
+
+def embedded(figure: go.Figure, limit: int = FIGURE_BYTES) -> tuple[dict[str, Any], str]:
+    """The figure as plain JSON values without its template, and a note, empty if complete.
+
+    Point clouds above the limit are thinned evenly, which the note says; nothing else can be left
+    out without changing what is seen.
+
+    Raises:
+        ValueError: the figure is above the limit and not because of its points.
+    """
+    body: dict[str, Any] = figure.to_plotly_json()
+    # The page dresses every figure itself, light or dark; 7 kB of template each would be waste.
+    body["layout"].pop("template", None)
+    size = len(_json(body))
+    if size <= limit:
+        return json.loads(_json(body)), ""
+    step = -(-size // limit)
+    body["data"] = [_thinned(trace, step) for trace in body["data"]]
+    smaller = _json(body)
+    if len(smaller) > limit:
+        raise ValueError(f"its figure takes {size:,} bytes, more than {limit:,}")
+    return json.loads(smaller), f"The figure shows every {_ordinal(step)} point; the table has all."
+
+
+def described(body: dict[str, Any]) -> str:
+    """One sentence for those who do not see the figure: what is drawn, over which axes.
+
+    >>> described({"data": [{"type": "bar", "name": "recall"}], "layout": {}})
+    'Figure: 1 bar series (recall).'
+    """
+    drawn = [trace for trace in body["data"] if trace.get("hoverinfo") != "skip"]
+    kinds = Counter(_KINDS.get(trace.get("type", "scatter"), "series") for trace in drawn)
+    parts = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no series"
+    names = list(dict.fromkeys(str(trace["name"]) for trace in drawn if trace.get("name")))
+    named = f" ({', '.join(names[:6])}{', …' if len(names) > 6 else ''})" if names else ""
+    return f"Figure: {parts}{named}{_axes(body['layout'])}."
+
+
+def _axes(layout: dict[str, Any]) -> str:
+    titles = [
+        f"{word}: {text}"
+        for key, word in (("xaxis", "across"), ("yaxis", "up"))
+        if (text := layout.get(key, {}).get("title", {}).get("text"))
+    ]
+    return f"; {', '.join(titles)}" if titles else ""
+
+
+def _json(body: dict[str, Any]) -> str:
+    from plotly.io import to_json
+
+    text: str = to_json(body, validate=False)
+    return text
+
+
+def _thinned(trace: dict[str, Any], step: int) -> dict[str, Any]:
+    points = trace.get("x")
+    only_points = trace.get("type") in ("scatter", "scattergl") and trace.get("mode") == "markers"
+    if not only_points or points is None:
+        return trace
+    thin: dict[str, Any] = _every(trace, step, len(points))
+    return thin
+
+
+def _every(value: Any, step: int, length: int) -> Any:
+    """Each `step`-th entry of every array that runs along the points, at any depth."""
+    if isinstance(value, dict):
+        return {key: _every(inner, step, length) for key, inner in value.items()}
+    along = not isinstance(value, str) and hasattr(value, "__len__") and len(value) == length
+    return value[::step] if along else value
+
+
+def _ordinal(n: int) -> str:
+    return {2: "second", 3: "third"}.get(n, f"{n}th")

@@ -1,0 +1,121 @@
+"""A tidy table as text cells for a page, and as CSV for a spreadsheet."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 200
+"""Rows a page shows; the rest is in the CSV."""
+CSV_BYTES = 400_000
+"""Larger tables are not carried along: a report is mailed, a saved finding holds everything."""
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class TableView:
+    """What the page needs of one table."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """The cells as text, column by column alike."""
+    total: int
+    """Rows of the whole table; more than `rows` where it was capped."""
+    csv: str
+    """The whole table as a `data:` link; empty where it is larger than `CSV_BYTES`."""
+
+
+def view(table: pd.DataFrame) -> TableView:
+    """The table's index, where it carries names, and its columns, ready to print."""
+    frame = _with_named_index(table)
+    shown = frame.iloc[:ROWS]
+    columns = tuple(Column(str(name), _is_numeric(frame.iloc[:, i])) for i, name in enumerate(frame))
+    cells = [_texts(shown.iloc[:, i]) for i in range(shown.shape[1])]
+    rows = tuple(zip(*cells, strict=True)) if cells else ()
+    return TableView(columns, rows, len(frame), _csv_link(frame))
+
+
+def digits(largest: float) -> int:
+    """Decimals that give the largest value of a column three significant digits, 0 to 6.
+
+    >>> digits(0.773), digits(12.5), digits(4321.0)
+    (3, 1, 0)
+    """
+    if largest <= 0 or not math.isfinite(largest):
+        return 3
+    return min(6, max(0, 2 - math.floor(math.log10(largest))))
+
+
+def number(value: float, decimals: int) -> str:
+    """A number with fixed decimals; one that they would round to zero keeps two digits.
+
+    >>> number(0.77312, 3), number(0.00001234, 3), number(-2.5, 1), number(12345.6, 0)
+    ('0.773', '1.2e-05', '−2.5', '12,346')
+    """
+    if math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:,.{decimals}f}"
+    if value != 0 and float(text.replace(",", "")) == 0:
+        text = f"{value:.2g}"
+    return text.replace("-", "−", 1) if value < 0 else text
+
+
+def _texts(column: pd.Series[Any]) -> list[str]:
+    missing = column.isna().tolist()
+    write = _writer(column)
+    return [
+        MISSING if gone else write(value)
+        for value, gone in zip(column.tolist(), missing, strict=True)
+    ]
+
+
+def _writer(column: pd.Series[Any]) -> Callable[[Any], str]:
+    from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype
+
+    if is_bool_dtype(column.dtype):
+        return lambda value: "yes" if value else "no"
+    if is_integer_dtype(column.dtype):
+        # Four digits read well, and may be a year or an index; from five on, groups help.
+        return lambda value: number(value, 0) if abs(value) >= 10_000 else _whole(value)
+    if is_float_dtype(column.dtype):
+        finite = [abs(v) for v in column.dropna().astype(float).tolist() if math.isfinite(v)]
+        whole = all(v == int(v) for v in finite)
+        decimals = 0 if whole else digits(max(finite))
+        return lambda value: number(float(value), decimals)
+    return str
+
+
+def _whole(value: int) -> str:
+    return f"{value}".replace("-", "−")
+
+
+def _is_numeric(column: pd.Series[Any]) -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype)
+
+
+def _with_named_index(table: pd.DataFrame) -> pd.DataFrame:
+    named = any(name is not None for name in table.index.names)
+    return table.reset_index() if named else table
+
+
+def _csv_link(frame: pd.DataFrame) -> str:
+    content = frame.to_csv(index=False).encode()
+    if len(content) > CSV_BYTES:
+        return ""
+    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,132 @@
+"""How layerscope's figures look: one template in a light and a dark dress, and named colours.
+
+Colours say what a mark *is*, not which series it happens to be, so the control of one figure is
+the control of every other. They follow Okabe and Ito's colour-blind safe set, restricted to the
+hues that keep a contrast of 3:1 on both backgrounds; dashes repeat the message without colour.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+COLORS = {
+    "value": "#0072b2",
+    "control": "#d55e00",
+    "baseline": "#7d7d7d",
+    "twin": "#c0699a",
+    "good": "#009e73",
+    "bad": "#d55e00",
+    "other": "#7d7d7d",
+}
+"""What a mark stands for -> its colour, on light and dark backgrounds alike."""
+
+DASHES = {"value": "solid", "control": "dash", "baseline": "dot", "twin": "dashdot"}
+"""The same meanings as line styles, for print and for eyes that do not tell the hues apart."""
+
+SEQUENCE = ("#0072b2", "#d55e00", "#009e73", "#c0699a", "#7d7d7d", "#9a7d0a", "#5b5ea6", "#3c8dbc")
+"""For series without a fixed meaning, in this order."""
+
+SEQUENTIAL = "Viridis"
+"""Colour scale of amounts; equal steps look equal, also in grey."""
+
+DIVERGING = ((0.0, "#d55e00"), (0.5, "#f4f4f2"), (1.0, "#0072b2"))
+"""Colour scale of differences; put its middle at zero (`zmid=0`)."""
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+SURFACES = {
+    "light": {"paper": "#ffffff", "ink": "#22262b", "muted": "#5a616a", "grid": "#e6e7e9"},
+    "dark": {"paper": "#15181c", "ink": "#e4e6e8", "muted": "#a2a9b1", "grid": "#2e333a"},
+}
+"""Background, text, secondary text and grid lines of each dress."""
+
+
+def themed(figure: go.Figure, *, dark: bool = False) -> go.Figure:
+    """A copy of the figure in layerscope's template; explicit settings of the figure win."""
+    import plotly.graph_objects as go
+
+    return go.Figure(figure).update_layout(template=template(dark=dark))
+
+
+def template(*, dark: bool = False) -> dict[str, Any]:
+    """The plotly template as plain data, ready for JSON."""
+    colors = SURFACES["dark" if dark else "light"]
+    return {
+        "layout": _frame(colors) | {"xaxis": _axis(colors), "yaxis": _axis(colors)},
+        "data": {
+            "heatmap": [{"colorbar": _colorbar(colors), "hoverongaps": False}],
+            "scatter": [{"line": {"width": 2.25}, "marker": {"size": 7}}],
+            "bar": [{"marker": {"line": {"width": 0}}}],
+        },
+    }
+
+
+def faded(color: str, opacity: float) -> str:
+    """The colour `#rrggbb` as an `rgba()` of the given opacity: the fill of an interval.
+
+    >>> faded("#0072b2", 0.2)
+    'rgba(0, 114, 178, 0.2)'
+    """
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity:g})"
+
+
+def plain(text: object) -> str:
+    """Text as plotly must be given it to be drawn as written.
+
+    Plotly reads `<b>` or `<br>` in labels and hovers as markup, and tokens such as `<s>` or
+    `<br>` are ordinary data here.
+
+    >>> plain("<br>")
+    '&lt;br&gt;'
+    """
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _frame(colors: dict[str, str]) -> dict[str, Any]:
+    title = {"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}, "automargin": True}
+    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": {"text": ""}}
+    return {
+        "font": {"family": FONT, "size": 13, "color": colors["ink"]},
+        "title": title,
+        "paper_bgcolor": colors["paper"],
+        "plot_bgcolor": colors["paper"],
+        "colorway": list(SEQUENCE),
+        "colorscale": {
+            "sequential": SEQUENTIAL,
+            "sequentialminus": SEQUENTIAL,
+            "diverging": [list(stop) for stop in DIVERGING],
+        },
+        "margin": {"l": 56, "r": 20, "t": 44, "b": 52},
+        "legend": legend,
+        "hoverlabel": {
+            "bgcolor": colors["paper"],
+            "bordercolor": colors["muted"],
+            "font": {"family": FONT, "size": 13, "color": colors["ink"]},
+            "align": "left",
+        },
+        "modebar": {
+            "bgcolor": "rgba(0, 0, 0, 0)",
+            "color": colors["muted"],
+            "activecolor": colors["ink"],
+        },
+    }
+
+
+def _axis(colors: dict[str, str]) -> dict[str, Any]:
+    return {
+        "gridcolor": colors["grid"],
+        "linecolor": colors["grid"],
+        "zeroline": False,
+        "ticks": "",
+        "automargin": True,
+        "title": {"standoff": 10},
+        "tickfont": {"color": colors["muted"]},
+    }
+
+
+def _colorbar(colors: dict[str, str]) -> dict[str, Any]:
+    return {"outlinewidth": 0, "thickness": 12, "tickfont": {"color": colors["muted"]}}
