@@ -182,6 +182,7 @@ def _token_columns(
     }
     if text.words is not None:
         word = token_word(offsets[kept], text.words)
+        columns["word_index"] = word.tolist()
         for name, values in text.words.labels.items():
             columns[name] = [values[w] if w >= 0 else None for w in word]
     return columns

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from layerscope.hooks.capture import StopForward, watch
 from layerscope.hooks.feeds import Feed, Shard, Step, feed_of
-from layerscope.hooks.load import device_of, evaluating, parameter_count
+from layerscope.hooks.load import device_of, parameter_count
+from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.sites import resolve
+from layerscope.hooks.watch import StopForward, watch
 from layerscope.store import Store, default_folder, identity_of, key_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHARD_BYTES = {"cpu": 48 << 20, "cuda": 512 << 20}
+See = Callable[[str, Tensor], None]
 
 
 def extract(
@@ -129,7 +131,8 @@ def _open(
     device = device_of(model).type
     first = feed.first()
     seen: dict[str, tuple[int, int]] = {}
-    _forward(model, sites, first, lambda site, x: seen.update({site: (x.shape[0], x.shape[1])}))
+    with _running(model, sites) as run:
+        run(first, lambda site, x: seen.update({site: (x.shape[0], x.shape[1])}))
     widths = {site: seen[site][1] for site in sites}
     row_bytes = sum(widths.values()) * dtype.itemsize
     room = SHARD_BYTES.get(device, SHARD_BYTES["cuda"]) / row_bytes
@@ -146,23 +149,29 @@ def _open(
     return Store.create(folder, parts, sites=widths, dtype=dtype, about=about)
 
 
-def _forward(model: nn.Module, sites: Sequence[str], step: Step, see: Any) -> None:
-    """One forward pass over `step`; `see(site, rows)` gets `[rows, width]` of each site."""
+@contextmanager
+def _running(model: nn.Module, sites: Sequence[str]) -> Iterator[Callable[[Step, See], None]]:
+    """Attach once, then run steps: `run(step, see)` calls `see(site, rows)` for each site."""
     device = device_of(model)
-    args, kwargs = step.inputs(device)
-    missing = set(sites)
+    current: list[tuple[Step, See]] = []
+    missing: set[str] = set()
 
     def collect(site: str, x: Tensor) -> None:
+        step, see = current[-1]
         missing.discard(site)
         see(site, step.rows(site, x))
 
-    with watch(model, sites, collect, stop=True):
-        try:
+    def run(step: Step, see: See) -> None:
+        args, kwargs = step.inputs(device)
+        current[:] = [(step, see)]
+        missing.update(sites)
+        with suppress(StopForward):
             model(*args, **kwargs)
-        except StopForward:
-            pass
-    if missing:
-        raise LookupError(f"the model ran, but never reached {', '.join(sorted(missing))}")
+        if missing:
+            raise LookupError(f"the model ran, but never reached {', '.join(sorted(missing))}")
+
+    with watch(model, sites, collect, stop=True):
+        yield run
 
 
 class _Filling:
@@ -170,7 +179,6 @@ class _Filling:
 
     def __init__(self, model: nn.Module, feed: Feed, store: Store, progress: bool) -> None:
         self.model, self.feed, self.store, self.progress = model, feed, store, progress
-        self.sites = list(store.sites)
         self.device = device_of(model)
         self.batch: int = store.about["plan"]["batch"]
         self.notes: list[str] = []
@@ -181,6 +189,7 @@ class _Filling:
 
         with (
             ThreadPoolExecutor(1) as writer,
+            _running(self.model, list(self.store.sites)) as self.forward,
             tqdm(total=len(self.feed), unit=self.feed.unit, disable=not self.progress) as bar,
         ):
             bar.set_description(f"extract {self.feed.name}")
@@ -236,7 +245,7 @@ class _Filling:
             into.index_copy_(0, place, rows.to(into.dtype))
 
         try:
-            _forward(self.model, self.sites, step, keep)
+            self.forward(step, keep)
             return
         except RuntimeError as error:
             if not _out_of_memory(error):

@@ -267,7 +267,8 @@ class TextFeed:
     def notes(self, info: Mapping[str, int]) -> list[str]:
         cut = info.get("truncated", 0)
         context = self.reading.context
-        return [f"{cut} texts were cut at the context of {context} tokens"] if cut else []
+        lost = [f"{cut} texts were cut at the context of {context} tokens"] if cut else []
+        return [*self.corpus.notes, *lost]
 
     def _prepare(self, texts: Sequence[Text], first: int) -> TextShard:
         chunk = tokenise(texts, first, self.reading)

@@ -28,3 +28,53 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "layerscope-cache"
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
     return folder
+
+
+SENTENCES = [
+    "the cat sat on the mat .",
+    "a dog barks",
+    "she saw the old man with a telescope , and he waved back to her .",
+    "fish swim",
+    "the key to the cabinets is on the table near the door .",
+    "who knows ?",
+    "rain fell on the quiet town all night and in the morning the river had risen .",
+    "yes .",
+    "birds that sing early are heard by those who wake early .",
+    "it works",
+]
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[str]:
+    return list(SENTENCES)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():  # type: ignore[no-untyped-def]
+    """A byte-level BPE of 300 pieces, trained here."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(SENTENCES, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>")
+
+
+@pytest.fixture
+def gpt2():  # type: ignore[no-untyped-def]
+    """A random GPT-2 of 3 blocks that fits `tokenizer`; learned positions show padding faults."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = GPT2Config(n_layer=3, n_head=2, n_embd=16, vocab_size=300, n_positions=64)
+        return GPT2LMHeadModel(config).eval()

@@ -155,19 +155,20 @@ class Finding:
         from IPython.core.getipython import get_ipython
         from IPython.display import display
 
-        from layerscope.theme import themed
+        from layerscope.theme import CONFIG, themed
 
         bundle = {"text/plain": str(self), "text/html": _words(self)}
         display(bundle, raw=True)  # type: ignore[no-untyped-call]
         # A terminal has no place for figures; plotly would open a browser window there.
         if hasattr(get_ipython(), "kernel"):
-            themed(self.figure()).show()
+            themed(self.figure()).show(config=CONFIG)
 
     def _repr_html_(self) -> str:
         """For tools that collect HTML (Quarto, marimo, Sphinx): answer, caveats and figure."""
-        from layerscope.theme import themed
+        from layerscope.theme import CONFIG, themed
 
-        drawn: str = themed(self.figure()).to_html(full_html=False, include_plotlyjs="cdn")
+        figure = themed(self.figure())
+        drawn: str = figure.to_html(config=CONFIG, full_html=False, include_plotlyjs="cdn")
         return _words(self) + drawn
 
     def __str__(self) -> str:

@@ -29,11 +29,21 @@ DASHES = {"value": "solid", "control": "dash", "baseline": "dot", "twin": "dashd
 SEQUENCE = ("#0072b2", "#d55e00", "#009e73", "#c0699a", "#7d7d7d", "#9a7d0a", "#5b5ea6", "#3c8dbc")
 """For series without a fixed meaning, in this order."""
 
-SEQUENTIAL = "Viridis"
-"""Colour scale of amounts; equal steps look equal, also in grey."""
+SEQUENTIAL = ("#00224e", "#2a3f6d", "#575d6d", "#7d7c78", "#a59c74", "#d2c060", "#fee838")
+"""Colour scale of amounts (cividis): equal steps look equal, to every eye and in grey."""
 
-DIVERGING = ((0.0, "#d55e00"), (0.5, "#f4f4f2"), (1.0, "#0072b2"))
+DIVERGING = ("#d55e00", "#f4f4f2", "#0072b2")
 """Colour scale of differences; put its middle at zero (`zmid=0`)."""
+
+CONFIG: dict[str, Any] = {
+    "responsive": True,
+    "displaylogo": False,
+    # Plotly's "share" button uploads the figure to a company's server; a result is not ours to send.
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["sendChartToCloud", "lasso2d", "select2d", "autoScale2d"],
+}
+"""Plotly's behaviour around the figure, for `figure.show(config=CONFIG)` and the report."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -57,7 +67,10 @@ def template(*, dark: bool = False) -> dict[str, Any]:
     return {
         "layout": _frame(colors) | {"xaxis": _axis(colors), "yaxis": _axis(colors)},
         "data": {
-            "heatmap": [{"colorbar": _colorbar(colors), "hoverongaps": False}],
+            # Without autocolorscale a heat map ignores the template's scales.
+            "heatmap": [
+                {"autocolorscale": True, "colorbar": _colorbar(colors), "hoverongaps": False}
+            ],
             "scatter": [{"line": {"width": 2.25}, "marker": {"size": 7}}],
             "bar": [{"marker": {"line": {"width": 0}}}],
         },
@@ -96,10 +109,11 @@ def _frame(colors: dict[str, str]) -> dict[str, Any]:
         "plot_bgcolor": colors["paper"],
         "colorway": list(SEQUENCE),
         "colorscale": {
-            "sequential": SEQUENTIAL,
-            "sequentialminus": SEQUENTIAL,
-            "diverging": [list(stop) for stop in DIVERGING],
+            "sequential": _stops(SEQUENTIAL),
+            "sequentialminus": _stops(SEQUENTIAL[::-1]),
+            "diverging": _stops(DIVERGING),
         },
+        "coloraxis": {"autocolorscale": True, "colorbar": _colorbar(colors)},
         "margin": {"l": 56, "r": 20, "t": 44, "b": 52},
         "legend": legend,
         "hoverlabel": {
@@ -114,6 +128,10 @@ def _frame(colors: dict[str, str]) -> dict[str, Any]:
             "activecolor": colors["ink"],
         },
     }
+
+
+def _stops(colors: tuple[str, ...]) -> list[list[object]]:
+    return [[i / (len(colors) - 1), color] for i, color in enumerate(colors)]
 
 
 def _axis(colors: dict[str, str]) -> dict[str, Any]:

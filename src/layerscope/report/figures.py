@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def embedded(figure: go.Figure, limit: int = FIGURE_BYTES) -> tuple[dict[str, An
     size = len(_json(body))
     if size <= limit:
         return json.loads(_json(body)), ""
-    step = -(-size // limit)
+    step = math.ceil(size / (0.9 * limit))
     body["data"] = [_thinned(trace, step) for trace in body["data"]]
     smaller = _json(body)
     if len(smaller) > limit:

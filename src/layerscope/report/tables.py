@@ -16,6 +16,8 @@ ROWS = 200
 CSV_BYTES = 400_000
 """Larger tables are not carried along: a report is mailed, a saved finding holds everything."""
 MISSING = "–"
+# Tokens are often nothing but a line break, which a cell would swallow.
+_VISIBLE = str.maketrans({"\n": "⏎", "\r": "␍", "\t": "⇥"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class TableView:
 
 
 def view(table: pd.DataFrame) -> TableView:
-    """The table's index, where it carries names, and its columns, ready to print."""
+    """The table's index, unless it only counts rows, and its columns, ready to print."""
     frame = _with_named_index(table)
     shown = frame.iloc[:ROWS]
     columns = tuple(Column(str(name), _is_numeric(frame.iloc[:, i])) for i, name in enumerate(frame))
@@ -92,11 +94,20 @@ def _writer(column: pd.Series[Any]) -> Callable[[Any], str]:
         # Four digits read well, and may be a year or an index; from five on, groups help.
         return lambda value: number(value, 0) if abs(value) >= 10_000 else _whole(value)
     if is_float_dtype(column.dtype):
-        finite = [abs(v) for v in column.dropna().astype(float).tolist() if math.isfinite(v)]
-        whole = all(v == int(v) for v in finite)
-        decimals = 0 if whole else digits(max(finite))
-        return lambda value: number(float(value), decimals)
-    return str
+        return _float_writer(column.dropna().astype(float).tolist())
+    return lambda value: str(value).translate(_VISIBLE)
+
+
+def _float_writer(values: list[float]) -> Callable[[float], str]:
+    """One number of decimals down the column, unless that would blank out its small values."""
+    sizes = [abs(value) for value in values if value and math.isfinite(value)]
+    if all(size == int(size) for size in sizes):
+        return lambda value: number(value, 0)
+    decimals = digits(max(sizes))
+    mixed_units = max(sizes) >= 10 and min(sizes) < 10 ** (1 - decimals)
+    if mixed_units:
+        return lambda value: number(value, digits(abs(value)))
+    return lambda value: number(value, decimals)
 
 
 def _whole(value: int) -> str:
@@ -110,8 +121,11 @@ def _is_numeric(column: pd.Series[Any]) -> bool:
 
 
 def _with_named_index(table: pd.DataFrame) -> pd.DataFrame:
-    named = any(name is not None for name in table.index.names)
-    return table.reset_index() if named else table
+    from pandas.api.types import is_integer_dtype
+
+    index = table.index
+    counts_rows = list(index.names) == [None] and is_integer_dtype(index.dtype)
+    return table if counts_rows else table.reset_index()
 
 
 def _csv_link(frame: pd.DataFrame) -> str:

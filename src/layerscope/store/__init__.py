@@ -1,1 +1,53 @@
-"""."""
+"""Activations on disk: a folder of shards with a key, read lazily. docs/store.md has the bytes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from layerscope.store.contents import StoreFinding as StoreFinding
+    from layerscope.store.errors import CorruptShard as CorruptShard
+    from layerscope.store.errors import StoreMismatch as StoreMismatch
+    from layerscope.store.identity import identity_of as identity_of
+    from layerscope.store.identity import tokenizer_identity as tokenizer_identity
+    from layerscope.store.key import default_folder as default_folder
+    from layerscope.store.key import differences as differences
+    from layerscope.store.key import key_of as key_of
+    from layerscope.store.layout import SiteSpec as SiteSpec
+    from layerscope.store.store import Store as Store
+    from layerscope.store.view import SiteView as SiteView
+
+_HOME = {
+    "CorruptShard": "errors",
+    "SiteSpec": "layout",
+    "SiteView": "view",
+    "Store": "store",
+    "StoreFinding": "contents",
+    "StoreMismatch": "errors",
+    "default_folder": "key",
+    "differences": "key",
+    "identity_of": "identity",
+    "key_of": "key",
+    "tokenizer_identity": "identity",
+}
+
+__all__ = [  # noqa: RUF022  (the order of use)
+    "Store",
+    "SiteView",
+    "SiteSpec",
+    "StoreFinding",
+    "StoreMismatch",
+    "CorruptShard",
+    "identity_of",
+    "tokenizer_identity",
+    "key_of",
+    "differences",
+    "default_folder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'layerscope.store' has no attribute {name!r}")
+    return getattr(import_module(f"layerscope.store.{_HOME[name]}"), name)

@@ -1,0 +1,82 @@
+"""Where one forward pass begins, and which call of a module within it this is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+
+class ForwardPass:
+    """The pass that is running now.
+
+    A pass begins when the outermost module on the way to a wanted site is entered. Usually that is
+    the model itself, but a user may as well call `model.model(...)`, and `generate` calls an
+    encoder by itself.
+    """
+
+    def __init__(self, model: nn.Module, began: Callable[[], None]) -> None:
+        self.model = model
+        self.entered: Counter[nn.Module] = Counter()
+        """How often each followed module was entered, over all passes."""
+        self._began = began
+        self._calls: Counter[Hashable] = Counter()
+        self._running: list[nn.Module] = []
+        self._inputs: list[Any] = []
+
+    def follow(self, modules: Iterable[nn.Module], undo: ExitStack) -> None:
+        """Watch `modules` being entered and left, until `undo` closes. The model is always one."""
+        for module in {self.model: None, **dict.fromkeys(modules)}:
+            before = module.register_forward_pre_hook(self._enter, with_kwargs=True)
+            undo.callback(before.remove)
+            after = module.register_forward_hook(self._leave, always_call=True)
+            undo.callback(after.remove)
+
+    def number(self, key: Hashable) -> int:
+        """How often `key` came up before in this pass."""
+        self._calls[key] += 1
+        return self._calls[key] - 1
+
+    def is_input(self, tensor: Tensor) -> bool:
+        """Whether `tensor` is one that the caller handed to the model in this pass."""
+        return any(tensor is leaf for leaf in pytree.tree_leaves(self._inputs))
+
+    def forget(self) -> None:
+        """Let go of the caller's tensors."""
+        self._inputs = []
+        self._running.clear()
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if recomputing():
+            return
+        if module is self.model:
+            self._running.clear()  # whatever KeyboardInterrupt left behind
+        if not self._running:
+            self._calls.clear()
+            self._inputs = [args, kwargs]
+            self._began()
+        self._running.append(module)
+        self.entered[module] += 1
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._running and self._running[-1] is module and not recomputing():
+            self._running.pop()
+
+
+def recomputing() -> bool:
+    """Whether autograd runs backward now: gradient checkpointing then calls modules once more."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def leading_to(model: nn.Module, path: str) -> list[nn.Module]:
+    """The modules that contain `path`, outermost first, and the module at `path` itself."""
+    names = path.split(".") if path else []
+    found = [model]
+    for name in names:
+        found.append(found[-1].get_submodule(name))
+    return found

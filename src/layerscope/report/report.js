@@ -1,0 +1,110 @@
+"use strict";
+// Draws every figure in the dress of the page, and makes tables sortable.
+(() => {
+  const root = document.documentElement;
+  const button = document.getElementById("theme");
+  const { templates, config } = JSON.parse(document.getElementById("dress").textContent);
+  const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+  const plots = [...document.querySelectorAll(".plot")];
+  const touch = matchMedia("(pointer: coarse)").matches;
+  // A finger that scrolls past a figure must not zoom it instead.
+  const dragmode = touch ? false : "zoom";
+  config.displayModeBar = touch ? false : "hover";
+  const clear = { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" };
+
+  const isDark = () => (root.dataset.theme || (prefersDark.matches ? "dark" : "light")) === "dark";
+
+  const dressed = (layout) => {
+    const template = templates[isDark() ? "dark" : "light"];
+    return { ...layout, ...clear, template, autosize: true, width: undefined };
+  };
+
+  const draw = (plot) => {
+    const figure = JSON.parse(plot.nextElementSibling.textContent);
+    return Plotly.react(plot, figure.data, { dragmode, ...dressed(figure.layout) }, config);
+  };
+
+  const drawAll = async () => {
+    for (const plot of plots) {
+      await draw(plot);
+    }
+    root.dataset.drawn = isDark() ? "dark" : "light";
+  };
+
+  const wear = (theme) => {
+    root.dataset.theme = theme;
+    label();
+    return drawAll();
+  };
+
+  const label = () => {
+    button.textContent = isDark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+  };
+
+  const sortable = (table) => {
+    for (const [index, head] of [...table.tHead.rows[0].cells].entries()) {
+      const control = document.createElement("button");
+      control.type = "button";
+      control.append(...head.childNodes);
+      control.addEventListener("click", () => sort(table, head, index));
+      head.append(control);
+    }
+  };
+
+  const sort = (table, head, index) => {
+    const down = head.getAttribute("aria-sort") === "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const number = head.classList.contains("number");
+    const rows = [...table.tBodies[0].rows].map((row) => [key(row.cells[index], number), row]);
+    rows.sort(([a], [b]) => compare(a, b, down));
+    table.tBodies[0].append(...rows.map(([, row]) => row));
+  };
+
+  const key = (cell, number) => {
+    const text = cell.textContent;
+    if (!number) return text;
+    return Number(text.replaceAll(",", "").replace("−", "-").replace("∞", "Infinity"));
+  };
+
+  // Missing values go last in either direction.
+  const compare = (a, b, down) => {
+    if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
+    const order = typeof a === "number" ? a - b : a.localeCompare(b);
+    return down ? -order : order;
+  };
+
+  // Paper is white and cannot be unfolded.
+  const folded = new Set();
+  let worn;
+  addEventListener("beforeprint", () => {
+    worn = root.dataset.theme;
+    for (const details of document.querySelectorAll("details:not([open])")) {
+      folded.add(details);
+      details.open = true;
+    }
+    wear("light");
+  });
+  addEventListener("afterprint", () => {
+    for (const details of folded) details.open = false;
+    folded.clear();
+    if (worn) {
+      wear(worn);
+    } else {
+      delete root.dataset.theme;
+      label();
+      drawAll();
+    }
+  });
+
+  button.hidden = false;
+  button.addEventListener("click", () => wear(isDark() ? "light" : "dark"));
+  prefersDark.addEventListener("change", () => {
+    label();
+    drawAll();
+  });
+  document.querySelectorAll("table").forEach(sortable);
+  label();
+  drawAll();
+})();

@@ -1,0 +1,189 @@
+"""Findings -> one HTML file: `to_html` is a pure function of them, `report` writes it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layerscope.finding import Finding, Provenance
+from layerscope.report.figures import described, embedded
+from layerscope.report.tables import TableView, view
+from layerscope.theme import CONFIG, template
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HERE = Path(__file__).parent
+REPORT_BYTES = 8_000_000
+"""A report is mailed; plotly itself takes 4.8 MB of this."""
+TITLE = "What the hidden layers know"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One finding, as the page shows it."""
+
+    anchor: str
+    question: str
+    answer: str
+    figure: dict[str, Any]
+    alternative: str
+    """The figure in words."""
+    height: int
+    """Pixels to keep free for the figure, so that nothing jumps when it is drawn."""
+    table: TableView
+    notes: tuple[str, ...]
+    provenance: Provenance
+
+
+def report(
+    findings: Finding | Iterable[Finding], path: str | Path, *, title: str | None = None
+) -> Path:
+    """Write the findings, in the order given, as one HTML file that works offline.
+
+    Args:
+        findings: Of any kind. `anatomy(model).finding()`, `store.finding()` and
+            `corpus.finding()` are findings too; saved ones come from `collect(folders)`.
+        path: The file to write; its folder is made, a file of that name is replaced.
+        title: Heading of the page.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        TypeError: one of the findings is something else.
+        ValueError: there are none, one cannot draw itself, or the file would pass 8 MB; the
+            message names the finding.
+    """
+    content = to_html(findings, title=title).encode()
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def to_html(findings: Finding | Iterable[Finding], *, title: str | None = None) -> str:
+    """The whole page as a string; the same findings give the same string, at any time.
+
+    Raises:
+        TypeError, ValueError: as `report`.
+    """
+    from plotly.offline import get_plotlyjs
+
+    given = _checked(findings)
+    sections = [_section(finding, number) for number, finding in enumerate(given, 1)]
+    scripts = {"plotly": get_plotlyjs(), "page": (HERE / "report.js").read_text("utf-8")}
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=title or TITLE,
+            sections=sections,
+            facts=_facts([finding.provenance for finding in given]),
+            dress={
+                "templates": {"light": template(), "dark": template(dark=True)},
+                "config": CONFIG,
+            },
+            style=(HERE / "report.css").read_text("utf-8"),
+            scripts=scripts,
+            hashes=[_hash(text) for text in scripts.values()],
+        )
+    )
+    _check_size(page, sections)
+    return page
+
+
+def _checked(findings: Finding | Iterable[Finding]) -> list[Finding]:
+    given = [findings] if isinstance(findings, Finding) else list(findings)
+    if not given:
+        raise ValueError("no findings to report; give at least one, e.g. probe(model, 'all')")
+    for number, finding in enumerate(given, 1):
+        if not isinstance(finding, Finding):
+            kind = type(finding).__name__
+            hint = "give its .finding()" if hasattr(finding, "finding") else "give findings"
+            raise TypeError(f"item {number} of the findings is a {kind}, not a finding; {hint}")
+    return given
+
+
+def _section(finding: Finding, number: int) -> Section:
+    name = f"finding {number} ({type(finding).__name__}: {finding.question})"
+    try:
+        figure, thinning = embedded(finding.figure())
+        answer = finding.answer()
+    except Exception as error:
+        raise ValueError(f"{name} cannot be shown: {error}") from error
+    return Section(
+        anchor=f"{number}-{_slug(finding.question)}",
+        question=finding.question,
+        answer=answer,
+        figure=figure,
+        alternative=f"{answer} {described(figure)}",
+        height=int(figure["layout"].get("height") or 420),
+        table=view(finding.table),
+        notes=(*finding.notes, *filter(None, [thinning])),
+        provenance=finding.provenance,
+    )
+
+
+def _facts(sources: list[Provenance]) -> dict[str, str]:
+    """The line under the title: what all of it is about, and when it was computed."""
+    dates = sorted(source.created[:10] for source in sources if source.created)
+    found = {
+        "Model": _listed(source.model for source in sources),
+        "Data": _listed(source.data for source in sources),
+        "Computed": " to ".join(dict.fromkeys(dates[:1] + dates[-1:])),
+        "layerscope": _listed(source.versions.get("layerscope", "") for source in sources),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _listed(values: Iterable[str]) -> str:
+    distinct = list(dict.fromkeys(value for value in values if value))
+    more = f", and {len(distinct) - 3} more" if len(distinct) > 3 else ""
+    return ", ".join(distinct[:3]) + more
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"\W+", "-", text.lower()).strip("-")[:60]
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _check_size(page: str, sections: list[Section]) -> None:
+    size = len(page.encode())
+    if size <= REPORT_BYTES:
+        return
+    sizes = {s.question: len(json.dumps(s.figure)) + len(s.table.csv) for s in sections}
+    largest = sorted(sizes, key=lambda question: -sizes[question])[:3]
+    named = "; ".join(f"{question} ({sizes[question] / 1e6:.1f} MB)" for question in largest)
+    raise ValueError(
+        f"the report would take {size / 1e6:.1f} MB, more than {REPORT_BYTES / 1e6:.0f} MB; "
+        f"write several reports. The largest findings: {named}"
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

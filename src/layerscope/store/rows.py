@@ -1,0 +1,92 @@
+"""The rows of one shard as Parquet: same rows in, same bytes out; strings stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONTENT = "content"
+STRUCTURE = (
+    "text",
+    "sample",
+    "position",
+    "token_id",
+    "token",
+    "word_index",
+    "char_start",
+    "char_end",
+    "group",
+    CONTENT,
+)
+"""Columns that say where a row comes from; every other column is a label."""
+
+# The default of 1 MiB would store each long text again on each of its rows.
+_DICTIONARY_BYTES = 1 << 30
+
+
+def encode(frame: pd.DataFrame) -> memoryview:
+    """The bytes of a Parquet file.
+
+    Raises:
+        ValueError: a column mixes kinds of values that one Parquet column cannot hold.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {str(name): _column(str(name), frame[name]) for name in frame.columns}
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table(columns),
+        sink,
+        compression="zstd",
+        dictionary_pagesize_limit=_DICTIONARY_BYTES,
+    )
+    return memoryview(sink.getvalue())
+
+
+def _column(name: str, values: pd.Series[Any]) -> Any:
+    """One Arrow array; strings become indices into a dictionary in order of first appearance."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    try:
+        array = pa.Array.from_pandas(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"column {name!r} mixes kinds of values: {error}") from error
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if kinds.is_dictionary(array.type):
+        return pc.dictionary_encode(array.dictionary_decode())
+    return pc.dictionary_encode(array) if _is_text(array.type) else array
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
+
+
+def read(paths: Sequence[Path], columns: Iterable[str]) -> Any:
+    """One Arrow table of `columns` over all shards; a column absent from a shard is null there."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    wanted = list(columns)
+    tables = []
+    for path in paths:
+        there = set(pq.read_schema(path).names)
+        tables.append(pq.read_table(path, columns=[name for name in wanted if name in there]))
+    if not tables:
+        return pa.table({})
+    return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+
+
+def names(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Every column of any shard, in order of first appearance."""
+    import pyarrow.parquet as pq
+
+    return tuple(dict.fromkeys(name for path in paths for name in pq.read_schema(path).names))
