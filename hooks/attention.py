@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layerscope.hooks import interface
-from layerscope.hooks.inline import Overheard
+from layerscope.hooks.inline import PARTS, Overheard
 from layerscope.hooks.live import Live
 from layerscope.hooks.passes import ForwardPass, recomputing
 from layerscope.hooks.pattern import require_same
@@ -40,7 +40,7 @@ class Attention:
     """The model's own computation."""
     z: Callable[[Any], Live]
     """The head outputs in what `run` returned."""
-    written_out: Callable[[Any], tuple[Tensor, Tensor] | Tensor]
+    written_out: Callable[[Any], tuple[Tensor, Live] | Live]
     """Given what `run` returned: the probabilities that it already holds, or the same attention
     written out, as (output in the model's own layout, probabilities)."""
     replaced: Callable[[Any, Tensor], Any]
@@ -94,9 +94,7 @@ class AttentionListener:
         """Why `tap` was not heard although its module ran; "" when it did not run."""
         if tap.path not in self.heard:
             return ""
-        there = ", ".join(
-            part for part in "q k v pattern z".split() if part in self.heard[tap.path]
-        )
+        there = ", ".join(part for part in PARTS if part in self.heard[tap.path])
         kind = type(self.modules[tap.path]).__name__
         if there:
             return f"{tap}: {kind} ran, but only these can be heard there: {there}"
@@ -108,7 +106,7 @@ class AttentionListener:
 
     def attend(self, path: str, attention: Attention) -> Any:
         """Run one attention computation, telling what is wanted of it."""
-        sites = self._next(path, set("q k v pattern z".split()))
+        sites = self._next(path, set(PARTS))
         for part in ("q", "k", "v"):
             if part in sites:
                 self._arrive(sites[part], getattr(attention, part))
@@ -134,22 +132,23 @@ class AttentionListener:
 
     def _pattern(self, path: str, attention: Attention, result: Any) -> tuple[Any, Live]:
         made = attention.written_out(result)
-        if isinstance(made, Tensor):
-            return result, Live(made)
+        if isinstance(made, Live):
+            return result, made
         output, pattern = made
         dropping = self.modules[path].training
         if not dropping:
-            require_same(path, attention.z(result).tensor, output, pattern)
+            written = attention.z(attention.replaced(result, output))
+            require_same(path, attention.z(result).value, written.value, pattern.value)
         if not self._differentiable:
             self._note("patterns are computed from q and k beside the fused attention kernel")
-            return result, Live(pattern)
+            return result, pattern
         self._note(
             "grad=True: a fused attention kernel has no probabilities to differentiate, so where "
             "patterns are wanted the model continues with attention written out (eager); its "
             "outputs differ by rounding" + (", and have no attention dropout" if dropping else ""),
             warn=True,
         )
-        return attention.replaced(result, output), Live(pattern)
+        return attention.replaced(result, output), pattern
 
     def _through_interface(self, module: nn.Module, call: interface.Call) -> Any:
         path = self.owner.get(module)
@@ -175,7 +174,7 @@ class AttentionListener:
                 lambda parts: self.overheard(path, parts),
                 lambda views: self.attend(path, Attention(**views)),
             )
-            frame.__enter__()
+            frame.__enter__()  # type: ignore[no-untyped-call]
             self._frames.append((module, frame))
 
         return opened

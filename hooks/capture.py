@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from layerscope.hooks.kept import Kept
 from layerscope.hooks.live import Live
-from layerscope.hooks.sites import resolve
-from layerscope.hooks.watch import Listener
-from layerscope.hooks.watch import StopForward as StopForward
-from layerscope.hooks.watch import watch as watch
+from layerscope.hooks.places import Place
+from layerscope.hooks.watch import Listener, StopForward, places, watch
+
+__all__ = ["Capture", "Gradients", "StopForward", "capture", "watch"]
 
 
 @contextmanager
@@ -46,17 +46,19 @@ def capture(
         LookupError: a site that the model does not have, or one that no forward pass reached.
         RuntimeError: `grad` under ``torch.no_grad()`` or ``torch.inference_mode()``.
     """
-    names = resolve(model, sites)
-    seen = Capture(model, names)
+    wanted = places(model, sites)
+    seen = Capture(model, wanted)
     keep = seen._keep_in_graph if grad else seen._keep
-    listener = Listener(model, names, keep, stop=stop, differentiable=grad)
-    seen._listener = listener
+    listener = Listener(model, wanted, keep, stop=stop, differentiable=grad)
+    seen._listener, seen._notes = listener, listener.notes
     try:
         with listener.listening():
             yield seen
     except StopForward as signal:
         if signal is not listener.ledger.stopped:
             raise
+    finally:
+        seen._listener = None  # it holds the model
     missed = "; ".join(listener.unreached())
     if missed:
         reached = ", ".join(seen) or "none"
@@ -77,17 +79,18 @@ class Gradients(Kept):
 class Capture(Kept):
     """Site -> copy of what it held, as a mapping. Made by `capture`."""
 
-    _listener: Listener
+    _listener: Listener | None = None
+    _notes: Sequence[str] = ()
 
-    def __init__(self, model: nn.Module, sites: Sequence[str]) -> None:
-        super().__init__(model, sites)
-        self.grads = Gradients(model, sites)
-        self._in_graph: dict[str, dict[int, tuple[Tensor, int]]] = {site: {} for site in sites}
+    def __init__(self, model: nn.Module, wanted: Mapping[str, Place]) -> None:
+        super().__init__(model, wanted)
+        self.grads = Gradients(model, wanted)
+        self._in_graph: dict[str, dict[int, tuple[Tensor, int]]] = {site: {} for site in wanted}
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know about these numbers, such as attention that was computed another way."""
-        return tuple(self._listener.notes)
+        return tuple(self._notes)
 
     def _keep(self, site: str, value: Tensor, live: Live) -> None:
         # Copied outside inference mode, the copy is an ordinary tensor that can be trained on.
@@ -109,7 +112,7 @@ class Capture(Kept):
             store[index] = layout(gradient.detach()).clone()
 
         # Not retain_grad: after a change in place it would give the gradient of the new content.
-        live.tensor.register_hook(arrived)
+        live.tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
         self._in_graph[site][index] = (value, value._version)
         self._kept[site][index] = value.clone()
 
@@ -117,8 +120,11 @@ class Capture(Kept):
         """Whether `tensor` has a gradient; in a frozen model, activations are made to have one."""
         if tensor.requires_grad or not tensor.is_floating_point():
             return tensor.requires_grad
-        if isinstance(tensor, nn.Parameter) or self._listener.passing.is_input(tensor):
-            self._listener.note(
+        listener = self._listener
+        if listener is None:
+            return False
+        if isinstance(tensor, nn.Parameter) or listener.passing.is_input(tensor):
+            listener.note(
                 f"no gradient at {site!r}: it is an input or a frozen parameter of the model; "
                 "call requires_grad_() on it first"
             )

@@ -37,7 +37,9 @@ def finite(record: Observation, model: nn.Module) -> Check:
     broken = [name for name, p in model.named_parameters() if not bool(torch.isfinite(p).all())]
     cause = f"; parameters that hold NaN or infinity: {', '.join(broken[:3])}" if broken else ""
     more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-    return Check(FINITE, False, None, f"first at the output of {first.path or 'the model'}{cause}{more}")
+    return Check(
+        FINITE, False, None, f"first at the output of {first.path or 'the model'}{cause}{more}"
+    )
 
 
 def stream(record: Observation, exits: list[Seen], entries: list[Seen], of: str) -> Check:
@@ -46,7 +48,9 @@ def stream(record: Observation, exits: list[Seen], entries: list[Seen], of: str)
     if len(entries) < 2:
         return Check(name, None, None, "one block only")
     broken = [
-        i for i, (out, into) in enumerate(zip(exits, entries[1:], strict=False)) if out.value != into.value
+        i
+        for i, (out, into) in enumerate(zip(exits, entries[1:], strict=False))
+        if out.value != into.value
     ]
     if not broken:
         return Check(name, True, 0.0, f"{len(entries) - 1} joints, bit for bit")

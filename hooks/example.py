@@ -55,7 +55,10 @@ def _ids(about: nn.Module, config: Any, positions: int) -> Tensor:
     longest = getattr(config, "max_position_embeddings", None)
     if isinstance(longest, int) and longest > 0:
         positions = min(positions, longest)
-    special = {getattr(config, f"{kind}_token_id", None) for kind in ("pad", "bos", "eos")}
+    special: set[Any] = set()
+    for kind in ("pad", "bos", "eos"):
+        marked = getattr(config, f"{kind}_token_id", None)  # one id, several, or none
+        special |= set(marked) if isinstance(marked, (list, tuple)) else {marked}
     usable = [i for i in range(min(vocabulary, 10_000)) if i not in special] or [0]
     choice = torch.randint(len(usable), (BATCH, positions), generator=_generator())
     return torch.tensor(usable)[choice]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.hooks.feeds import Feed, Shard, Step, feed_of
-from layerscope.hooks.load import device_of, parameter_count
+from layerscope.hooks.load import device_of, dtype_of, parameter_count
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.sites import resolve
 from layerscope.hooks.watch import StopForward, watch
@@ -66,7 +66,7 @@ def extract(
         special_tokens: Whether BOS, SEP and the like make rows.
         too_long: ``"truncate"`` cuts texts at the model's context and counts them in the notes,
             ``"refuse"`` raises instead.
-        batch_tokens: Padded tokens of one batch; None chooses by device.
+        batch_tokens: Padded tokens of one batch (for samples: samples); None chooses by device.
         progress: Whether to show a bar.
 
     Returns:
@@ -107,7 +107,7 @@ def _dtype(asked: str | torch.dtype | None, model: nn.Module) -> torch.dtype:
     if isinstance(asked, str):
         asked = DTYPES.get(asked.removeprefix("torch."), asked)
     if asked is None:
-        own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+        own = dtype_of(model)
         asked = own if own in DTYPES.values() else torch.float32
     if asked not in DTYPES.values():
         raise ValueError(f"dtype {asked!r}: a store holds {', '.join(DTYPES)}")
@@ -131,15 +131,17 @@ def _open(
     device = device_of(model).type
     first = feed.first()
     seen: dict[str, tuple[int, int]] = {}
-    with _running(model, sites) as run:
-        run(first, lambda site, x: seen.update({site: (x.shape[0], x.shape[1])}))
+    try:
+        with _running(model, sites) as run:
+            run(first, lambda site, x: seen.update({site: (x.shape[0], x.shape[1])}))
+    except RuntimeError as error:
+        raise (_too_big(feed.unit) if _out_of_memory(error) else error) from error
     widths = {site: seen[site][1] for site in sites}
     row_bytes = sum(widths.values()) * dtype.itemsize
     room = SHARD_BYTES.get(device, SHARD_BYTES["cuda"]) / row_bytes
-    plan = {
-        "shard": feed.shard_size(room, max(1, max(n for n, _ in seen.values()))),
-        "batch": batch_tokens or feed.batch_size(device),
-    }
+    plan = feed.plan(room, max(n for n, _ in seen.values()), device)
+    if batch_tokens is not None:
+        plan["batch"] = batch_tokens
     about = {
         "model": getattr(model, "name_or_path", "") or type(model).__name__,
         "parameters": parameter_count(model),
@@ -152,7 +154,7 @@ def _open(
 @contextmanager
 def _running(model: nn.Module, sites: Sequence[str]) -> Iterator[Callable[[Step, See], None]]:
     """Attach once, then run steps: `run(step, see)` calls `see(site, rows)` for each site."""
-    device = device_of(model)
+    device, dtype = device_of(model), dtype_of(model)
     current: list[tuple[Step, See]] = []
     missing: set[str] = set()
 
@@ -162,7 +164,7 @@ def _running(model: nn.Module, sites: Sequence[str]) -> Iterator[Callable[[Step,
         see(site, step.rows(site, x))
 
     def run(step: Step, see: See) -> None:
-        args, kwargs = step.inputs(device)
+        args, kwargs = step.inputs(device, dtype)
         current[:] = [(step, see)]
         missing.update(sites)
         with suppress(StopForward):
@@ -206,9 +208,7 @@ class _Filling:
         bar.reset()
         index, busy = -1, 0
         pending: Future[None] | None = None
-        for index, (size, prepare) in enumerate(
-            self.feed.shards(self.store.about["plan"]["shard"])
-        ):
+        for index, (size, prepare) in enumerate(self.feed.shards(self.store.about["plan"])):
             with ExitStack() as claim:
                 if not self.store.has(index):
                     if claim.enter_context(self.store.claim(index)):
@@ -252,10 +252,7 @@ class _Filling:
                 raise
             halves = step.halves()
             if halves is None:
-                raise RuntimeError(
-                    f"out of memory with a single {self.feed.unit} in the batch; use a shorter "
-                    "context, a smaller dtype, or fewer layers"
-                ) from error
+                raise _too_big(self.feed.unit) from error
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._halve()
@@ -320,6 +317,13 @@ def _side_stream(device: torch.device) -> Any:
     if device not in _STREAMS:
         _STREAMS[device] = torch.cuda.Stream(device)
     return _STREAMS[device]
+
+
+def _too_big(unit: str) -> RuntimeError:
+    return RuntimeError(
+        f"out of memory with a single {unit} in the batch; use a shorter context, a smaller "
+        "dtype, or fewer layers"
+    )
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

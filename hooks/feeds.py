@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from layerscope.hooks.chunks import ROW_RULES, Batch, Chunk, Reading, split_texts, tokenise
-from layerscope.hooks.gather import flatten_heads
+from layerscope.hooks.gather import Gather, flatten_heads
 from layerscope.hooks.load import tokenizer_of
 from layerscope.store import tokenizer_identity
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from layerscope.corpus import Corpus, Text
 
+BATCH = {"cpu": 1024, "cuda": 16384}
+"""Padded tokens of one batch."""
 CHARACTERS_PER_TOKEN = 4
 FEWEST_CHARACTERS, MOST_CHARACTERS = 16_000, 2_000_000
 """Enough texts in a shard to sort them by length, few enough to hold them."""
@@ -28,9 +31,11 @@ FEWEST_CHARACTERS, MOST_CHARACTERS = 16_000, 2_000_000
 class Step(Protocol):
     """One batch for the model."""
 
-    place: Tensor
-
-    def inputs(self, device: torch.device) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+    @property
+    def place(self) -> Tensor: ...
+    def inputs(
+        self, device: torch.device, dtype: torch.dtype
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
     def rows(self, site: str, x: Tensor) -> Tensor: ...
     def halves(self) -> tuple[Step, Step] | None: ...
 
@@ -38,9 +43,10 @@ class Step(Protocol):
 class Shard(Protocol):
     """What becomes one file: its rows, its batches, its table."""
 
-    rows: int
-    info: dict[str, int]
-
+    @property
+    def rows(self) -> int: ...
+    @property
+    def info(self) -> dict[str, int]: ...
     def steps(self, batch: int) -> Iterator[Step]: ...
     def table(self) -> pd.DataFrame: ...
     def describe(self, row: int) -> str: ...
@@ -55,9 +61,8 @@ class Feed(Protocol):
 
     def __len__(self) -> int: ...
     def first(self) -> Step: ...
-    def shards(self, size: int) -> Iterator[tuple[int, Callable[[], Shard]]]: ...
-    def shard_size(self, room: float, rows_of_first: int) -> int: ...
-    def batch_size(self, device: str) -> int: ...
+    def plan(self, room: float, rows_of_first: int, device: str) -> dict[str, int]: ...
+    def shards(self, plan: Mapping[str, int]) -> Iterator[tuple[int, Callable[[], Shard]]]: ...
     def notes(self, info: Mapping[str, int]) -> list[str]: ...
 
 
@@ -136,13 +141,16 @@ class TextStep:
     batch: Batch
     pad: int
     extra: dict[str, Any]
-    place: Tensor = field(init=False)
-    gathers: dict[torch.device, Any] = field(default_factory=dict)
+    gathers: dict[torch.device, Gather] = field(default_factory=dict)
+    """The batch's gather on each device that was asked for."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "place", self.batch.place)
+    @property
+    def place(self) -> Tensor:
+        return self.batch.place
 
-    def inputs(self, device: torch.device) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def inputs(
+        self, device: torch.device, dtype: torch.dtype
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         tensors = {
             "input_ids": self.batch.input_ids,
             "attention_mask": self.batch.attention_mask,
@@ -249,20 +257,17 @@ class TextFeed:
             "every text is empty, or no labelled word meets a token"
         )
 
-    def shards(self, size: int) -> Iterator[tuple[int, Callable[[], TextShard]]]:
-        first = 0
-        for run in split_texts(self.corpus, size):
-            yield len(run), lambda run=run, first=first: self._prepare(run, first)  # type: ignore[misc]
-            first += len(run)
-
-    def shard_size(self, room: float, rows_of_first: int) -> int:
-        """Characters of one shard, for files of about `room` rows."""
+    def plan(self, room: float, rows_of_first: int, device: str) -> dict[str, int]:
+        """Characters of a shard for files of about `room` rows, and padded tokens of a batch."""
         wanted = int(room * CHARACTERS_PER_TOKEN)
-        return min(max(wanted, FEWEST_CHARACTERS), MOST_CHARACTERS)
+        characters = min(max(wanted, FEWEST_CHARACTERS), MOST_CHARACTERS)
+        return {"shard": characters, "batch": BATCH.get(device, BATCH["cuda"])}
 
-    def batch_size(self, device: str) -> int:
-        """Padded tokens of one batch."""
-        return 1024 if device == "cpu" else 16384
+    def shards(self, plan: Mapping[str, int]) -> Iterator[tuple[int, Callable[[], TextShard]]]:
+        first = 0
+        for run in split_texts(self.corpus, plan["shard"]):
+            yield len(run), partial(self._prepare, run, first)
+            first += len(run)
 
     def notes(self, info: Mapping[str, int]) -> list[str]:
         cut = info.get("truncated", 0)

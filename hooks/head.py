@@ -26,11 +26,11 @@ class Tail:
 
 
 def staircase(output: Tensor) -> Tensor:
-    """Numbers to put in place of the unembedding's output: every size from 0.02 to 80, both signs."""
+    """Numbers to put in place of the unembedding's output: sizes from 0.01 to 1,000, both signs."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(output.shape, generator=generator)
     rows = output.numel() // output.shape[-1]
-    sizes = torch.logspace(-2, 1.3, rows).reshape(*output.shape[:-1], 1)
+    sizes = torch.logspace(-2, 3, rows).reshape(*output.shape[:-1], 1)
     return (noise * sizes).to(output.device, output.dtype)
 
 
@@ -98,7 +98,11 @@ class Head:
 
 
 def head_of(
-    record: Observation, declared: nn.Module | None, logits: Seen | None, norm: Event | None, stream: int
+    record: Observation,
+    declared: nn.Module | None,
+    logits: Seen | None,
+    norm: Event | None,
+    stream: int,
 ) -> Head | None:
     """The declared output embedding if it ran, else the matrix whose product is the output."""
     calls = [e for e in record.events if e.module is declared and e.inputs]
@@ -106,7 +110,9 @@ def head_of(
         calls = [
             e
             for e in record.events
-            if e.is_leaf and e.inputs and any(s.value == logits.value for s in e.outputs)
+            if e.is_leaf
+            and e.inputs
+            and any(s.value == logits.value for s in e.outputs)
             and any(p.ndim == 2 for p in e.module.parameters(recurse=False))
         ]
     if not calls:
@@ -131,7 +137,7 @@ def _route(record: Observation, event: Event, source: int, name: str) -> str | N
     kept = _positions(record, source, taken)
     if kept is not None:
         return f"{name} at {kept}"
-    passed = _modules_between(record, source, taken)
+    passed = _modules_between(record, source, taken) or _module_around(record, event, source)
     return None if passed is None else f"{name} through {', '.join(passed)}"
 
 
@@ -160,6 +166,14 @@ def _modules_between(record: Observation, source: int, taken: int) -> list[str] 
         if source in held:
             return passed
         taken = maker.inputs[0].value
+    return None
+
+
+def _module_around(record: Observation, event: Event, source: int) -> list[str] | None:
+    """A head module that holds the unembedding and receives `source` itself."""
+    for other in record.events:
+        if event.within(other) and any(s.value == source for s in other.inputs):
+            return [other.path]
     return None
 
 

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from layerscope.hooks.live import Live
 from layerscope.hooks.pattern import additive_mask, attention
 
+PARTS = ("q", "k", "v", "pattern", "z")
 PRODUCTS = {"matmul", "bmm", "baddbmm", "__matmul__"}
 FUSED = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
@@ -40,13 +41,14 @@ class Overheard(TorchFunctionMode):
         self._found = found
         self._attend = attend
         self._resting = False
+        self._elsewhere = False
         self._products: list[tuple[Tensor, Tensor, torch.Size]] = []
         self._scores: dict[str, Live] | None = None
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Deaf inside the block: another route hears this computation."""
-        self._resting = True
+        """Deaf inside the block: another route hears this module's attention."""
+        self._resting = self._elsewhere = True
         try:
             yield
         finally:
@@ -70,30 +72,32 @@ class Overheard(TorchFunctionMode):
             self._product(*_operands(name, args, kwargs), out)
         return out
 
-    def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
         if exception[0] is None:
             self._tell()
 
     def _fused(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = dict(zip(FUSED, args, strict=False)) | kwargs
         query, key, value = call["query"], call["key"], call["value"]
+        self._elsewhere = True
         causal = call.get("is_causal", False)
 
-        def written_out(result: Any) -> tuple[Tensor, Tensor]:
+        layout = partial(heads, batch=self.batch)
+
+        def written_out(result: Any) -> tuple[Tensor, Live]:
             mask = call.get("attn_mask")
             mask = additive_mask(mask, query, key, causal=causal and mask is None)
             output, pattern = attention(query, key, value, mask, scale=call.get("scale"))
-            return output, heads(pattern, self.batch)
+            return output, Live(pattern, layout)
 
-        layout = partial(heads, batch=self.batch)
         return self._attend(
             {
                 "q": Live(query, layout),
                 "k": Live(key, layout),
                 "v": Live(value, layout),
                 "run": lambda: func(*args, **kwargs),
-                "z": lambda out: Live(out, lambda x: heads(x, self.batch).transpose(1, 2)),
+                "z": lambda out: Live(out, lambda x: layout(x).transpose(1, 2)),
                 "written_out": written_out,
                 "replaced": lambda out, output: output,
             }
@@ -106,10 +110,11 @@ class Overheard(TorchFunctionMode):
             return _multi_head_attention(*args, **kwargs)
 
     def _product(self, left: Tensor, right: Tensor, out: Tensor) -> None:
-        weights = self._scores["pattern"].value if self._scores else None
-        if weights is None or left.numel() != weights.numel():
+        if self._scores is None:
             self._products.append((left, right, out.shape))
-        elif left.shape[-1] == weights.shape[-1]:
+            return
+        weights = self._scores["pattern"].tensor
+        if left.numel() == weights.numel() and left.shape[-1] == weights.shape[-1]:
             layout = partial(heads, batch=self.batch)
             self._scores["v"] = Live(right, layout)
             self._scores["z"] = Live(out, lambda x: layout(x).transpose(1, 2))
@@ -132,10 +137,8 @@ class Overheard(TorchFunctionMode):
 
     def _tell(self) -> None:
         scores, self._scores = self._scores, None
-        if scores:
-            self._found(
-                {part: scores[part] for part in "q k v pattern z".split() if part in scores}
-            )
+        if scores and not self._elsewhere:
+            self._found({part: scores[part] for part in PARTS if part in scores})
 
 
 def heads(x: Tensor, batch: int) -> Tensor:

@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from layerscope.hooks.live import Live
-from layerscope.hooks.pattern import additive_mask
+from layerscope.hooks.pattern import additive_mask, nowhere
 
 Function = Callable[..., Any]
 
@@ -56,28 +56,36 @@ class Call:
             "replaced": lambda result, output: (output, *result[1:]),
         }
 
-    def _written_out(self, result: Any) -> tuple[Tensor, Tensor] | Tensor:
+    def _written_out(self, result: Any) -> tuple[Tensor, Live] | Live:
         dropout = self.kwargs.get("dropout", 0.0) if self.module.training else 0.0
         own = result[1] if len(result) > 1 else None
         if self.implementation == "eager" and isinstance(own, Tensor) and not dropout:
-            return own
-        mask = additive_mask(
-            self.mask,
+            return Live(own)
+        mask = self._additive_mask()
+        rest = {**self.kwargs, "dropout": 0.0}
+        key, value = self.key, self.value
+        output, pattern = self.eager(self.module, self.query, key, value, mask, *self.args, **rest)
+        if mask is None or self.implementation == "eager":
+            return output, Live(pattern)
+        # A query that may attend to nothing (a left pad): fused kernels give zero there, while
+        # written-out attention spreads evenly over what is forbidden.
+        dead = nowhere(mask)
+        return (
+            output.masked_fill(dead.transpose(1, 2), 0),
+            Live(pattern, lambda x: x.masked_fill(dead, 0)),
+        )
+
+    def _additive_mask(self) -> Tensor | None:
+        mask = self.mask
+        if mask is None and "flash" in str(self.implementation):
+            mask = self.query.new_ones(len(self.key), self.key.shape[2])
+        return additive_mask(
+            mask,
             self.query,
             self.key,
             causal=self._causal(),
             window=self.kwargs.get("sliding_window"),
         )
-        rest = {**self.kwargs, "dropout": 0.0}
-        key, value = self.key, self.value
-        output, pattern = self.eager(self.module, self.query, key, value, mask, *self.args, **rest)
-        if mask is not None and self.implementation != "eager":
-            # A query that may attend to nothing (a left pad): fused kernels give zero there,
-            # while written-out attention spreads evenly over what is forbidden.
-            dead = (mask <= mask.new_tensor(-1e4)).all(-1, keepdim=True)
-            pattern = pattern.masked_fill(dead, 0)
-            output = output.masked_fill(dead.transpose(1, 2), 0)
-        return output, pattern
 
     def _causal(self) -> bool:
         asked = self.kwargs.get("is_causal")
@@ -142,7 +150,7 @@ def _overheard(original: Function) -> Function:
             def run() -> Any:
                 return real(module, query, key, value, attention_mask, *args, **kwargs)
 
-            for hear in list(_listening):
+            for hear in tuple(_listening):
                 call = Call(
                     run,
                     implementation,

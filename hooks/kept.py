@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.hooks.places import AttentionTap, Place
-from layerscope.hooks.sites import place_of, resolve
+from layerscope.hooks.sites import resolve
 
 
 class Kept(Mapping[str, Tensor]):
@@ -18,12 +18,12 @@ class Kept(Mapping[str, Tensor]):
 
     _absent = "no forward pass has reached {site!r} yet"
 
-    def __init__(self, model: nn.Module, sites: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, wanted: Mapping[str, Place]) -> None:
         # Weak, so that keeping the tensors does not keep the model.
         self._model = weakref.ref(model)
         self._title = type(model).__name__
-        self._places: dict[str, Place] = {site: place_of(model, site) for site in sites}
-        self._kept: dict[str, dict[int, Tensor]] = {site: {} for site in sites}
+        self._places = dict(wanted)
+        self._kept: dict[str, dict[int, Tensor]] = {site: {} for site in wanted}
 
     def passes(self, site: int | str) -> list[Tensor]:
         """The tensors of `site`, one for each forward pass that reached it, in order."""

@@ -41,7 +41,7 @@ class Move:
 
     @property
     def plain(self) -> bool:
-        return self.step.plain and not self.normed
+        return self.step.form == "plain" and not self.normed
 
 
 @dataclass(eq=False)
@@ -72,9 +72,17 @@ def moves_of(record: Observation, event: Event, entry: Seen, leave: Seen) -> lis
     seen = [s for e in inner for s in (*e.inputs, *e.outputs)]
     size = record.values[entry.value].numel
     numbers = {s.value for s in seen} | {entry.value, leave.value}
-    values = {v: record.values[v] for v in numbers if record.values[v].numel == size}
+    ordered = sorted(numbers, key=lambda v: record.values[v].first)
+    grid = record.values[entry.value].sample.shape
+    values = {
+        v: record.values[v]
+        for v in ordered
+        if record.values[v].numel == size and record.values[v].sample.shape == grid
+    }
     if not all(value.finite for value in values.values()) or leave.value not in values:
         return None
+    if entry.value == leave.value:  # a block that adds nothing, as at some initialisations
+        return []
     norms = {e.outputs[0].value: e.inputs[0].value for e in inner if e.is_norm}
     steps = path_of_sums(values, entry.value, leave.value, norms)
     return None if steps is None else _joined(record, inner, steps)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,12 @@ def device_of(model: nn.Module) -> torch.device:
     return real[0] if real else torch.device("cpu")
 
 
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """The dtype the model computes in: that of its first floating-point parameter."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return next((x.dtype for x in tensors if x.is_floating_point()), torch.float32)
+
+
 def parameter_count(model: nn.Module) -> int:
     """Parameters of the model, shared ones counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -103,8 +111,23 @@ def _from_transformers(name: str, dtype: torch.dtype | None) -> nn.Module:
     config = transformers.AutoConfig.from_pretrained(name)
     declared = (config.architectures or [""])[0]
     loader = getattr(transformers, declared, transformers.AutoModel)
-    model: nn.Module = loader.from_pretrained(name, dtype=dtype or "auto")
+    with _without_bars():
+        model: nn.Module = loader.from_pretrained(name, dtype=dtype or "auto")
     return model
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """transformers shows a bar for every load, however short; its setting comes back afterwards."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _load_tokenizer(name: str) -> Any:

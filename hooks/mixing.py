@@ -50,7 +50,9 @@ def mixing(
     return answers
 
 
-def _mixes(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> bool:
+def _mixes(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+) -> bool:
     changed_args, changed_kwargs = _negated(args, kwargs)
     before = pick(output).detach().clone()
     after = pick(module.forward(*changed_args, **changed_kwargs))
@@ -65,9 +67,7 @@ def _noise(output: Tensor) -> float:
     return 64 * torch.finfo(output.dtype).eps * float(output.float().abs().max())
 
 
-def _negated(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
+def _negated(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """The same arguments, with position 0 of the first floating tensor negated."""
     held: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
     for key, value in held:

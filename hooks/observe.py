@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from layerscope.hooks.places import Item, items
 
-SAMPLE = 8191
-"""Elements kept of each tensor; a prime, so that a stride rarely falls on one feature only."""
+ROWS, FEATURES = 32, 256
+"""The most that is kept of each tensor: rows (all axes but the last, flattened) and features."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,7 @@ class Value:
     """Distinct content of a tensor."""
 
     sample: Tensor
+    """[rows, features] of the last axis, float64."""
     numel: int
     dtype: torch.dtype
     first: int
@@ -130,7 +131,7 @@ class _Recorder:
         self.open: list[Event] = []
         self.tick = 0
         self.calls: Counter[nn.Module] = Counter()
-        self.known: dict[tuple[int, bytes], int] = {}
+        self.known: dict[tuple[object, ...], int] = {}
         self.paused = False
 
     def listening(self, module: nn.Module, path: str) -> ExitStack:
@@ -186,7 +187,7 @@ class _Recorder:
 
     def value_of(self, content: Tensor, order: int) -> int:
         sample = sampled(content)
-        key = (content.numel(), sample.numpy().tobytes())
+        key = (content.numel(), tuple(sample.shape), sample.numpy().tobytes())
         if key not in self.known:
             self.known[key] = len(self.found.values)
             finite = bool(sample.isfinite().all())
@@ -199,12 +200,14 @@ class _Recorder:
 
 
 def sampled(content: Tensor) -> Tensor:
-    """At most SAMPLE elements at fixed places of the flattened tensor: float64, on the CPU."""
-    flat = content.detach().reshape(-1)
-    if len(flat) > SAMPLE:
-        at = torch.arange(SAMPLE, device=flat.device) * len(flat) // SAMPLE
-        flat = flat[at]
-    return flat.to("cpu", torch.float64, copy=True)
+    """[rows, features] at fixed places, evenly spread: float64, on the CPU, a copy."""
+    table = content.detach().reshape(-1, content.shape[-1] if content.ndim else 1)
+    for axis, most in enumerate((ROWS, FEATURES)):
+        length = table.shape[axis]
+        if length > most:
+            at = torch.arange(most, device=table.device) * length // most
+            table = table.index_select(axis, at)
+    return table.to("cpu", torch.float64, copy=True)
 
 
 def _ignores_scale(event: Event, args: Any, kwargs: Any, output: Any) -> bool:
@@ -257,7 +260,9 @@ class _AttentionWatch(TorchFunctionMode):
         inner = next((e for e in reversed(self.recorder.open) if e.inputs), None)
         if inner is None or output.ndim < 3:
             return False
-        lengths = {s.shape[1] for e in self.recorder.open[-2:] for s in e.inputs if len(s.shape) > 1}
+        lengths = {
+            s.shape[1] for e in self.recorder.open[-2:] for s in e.inputs if len(s.shape) > 1
+        }
         return output.shape[-1] in lengths or output.shape[-1] - 1 in lengths
 
 

@@ -26,8 +26,7 @@ class ForwardPass:
         """How often each followed module was entered, over all passes."""
         self._began = began
         self._calls: Counter[Hashable] = Counter()
-        self._running: list[nn.Module] = []
-        self._inputs: list[Any] = []
+        self._running: list[tuple[nn.Module, list[Any]]] = []
 
     def follow(self, modules: Iterable[nn.Module], undo: ExitStack) -> None:
         """Watch `modules` being entered and left, until `undo` closes. The model is always one."""
@@ -44,11 +43,18 @@ class ForwardPass:
 
     def is_input(self, tensor: Tensor) -> bool:
         """Whether `tensor` is one that the caller handed to the model in this pass."""
-        return any(tensor is leaf for leaf in pytree.tree_leaves(self._inputs))
+        return any(tensor is leaf for leaf in pytree.tree_leaves(self._running[0][1]))
+
+    def batch_and_positions(self, count: int) -> tuple[int, int] | None:
+        """The two axes that a module on the way here merged into one of length `count`."""
+        for _, inputs in reversed(self._running):
+            first = next((x for x in inputs if isinstance(x, Tensor)), None)
+            if first is not None and first.ndim > 2 and first.shape[:2].numel() == count:
+                return first.shape[0], first.shape[1]
+        return None
 
     def forget(self) -> None:
         """Let go of the caller's tensors."""
-        self._inputs = []
         self._running.clear()
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -58,13 +64,12 @@ class ForwardPass:
             self._running.clear()  # whatever KeyboardInterrupt left behind
         if not self._running:
             self._calls.clear()
-            self._inputs = [args, kwargs]
             self._began()
-        self._running.append(module)
+        self._running.append((module, [*args, *kwargs.values()]))
         self.entered[module] += 1
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._running and self._running[-1] is module and not recomputing():
+        if self._running and self._running[-1][0] is module and not recomputing():
             self._running.pop()
 
 

@@ -31,14 +31,13 @@ def additive_mask(
             return None
         allowed = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril()
         return torch.zeros_like(allowed, dtype=query.dtype).masked_fill(~allowed, least)[None, None]
-    if not isinstance(mask, Tensor):
-        mask = _dense(mask, queries, keys)
-    elif mask.ndim == 2:
-        mask = _of_padding(mask, queries, keys, causal, window)
-    mask = mask[..., :keys]
-    if mask.dtype == torch.bool:
-        return torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, least)
-    return mask
+    dense: Tensor = mask if isinstance(mask, Tensor) else _dense(mask, queries, keys)
+    if dense.ndim == 2:
+        dense = _of_padding(dense, queries, keys, causal, window)
+    dense = dense[..., :keys]
+    if dense.dtype == torch.bool:
+        return torch.zeros_like(dense, dtype=query.dtype).masked_fill(~dense, least)
+    return dense
 
 
 def attention(
@@ -59,13 +58,18 @@ def attention(
         scores = scores + mask
     pattern = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
     if mask is not None:
-        pattern = pattern.masked_fill((mask <= -1e4).all(-1, keepdim=True), 0)
+        pattern = pattern.masked_fill(nowhere(mask), 0)
     pattern = pattern.to(query.dtype)
     return pattern @ value, pattern
 
 
+def nowhere(mask: Tensor) -> Tensor:
+    """Which queries of an additive mask may attend to nothing, ``[..., p, 1]``."""
+    return (mask <= -1e4).all(-1, keepdim=True)
+
+
 def require_same(path: str, own: Tensor, written_out: Tensor, pattern: Tensor) -> None:
-    """Refuse a pattern that does not reproduce the model's own attention output.
+    """Refuse a pattern that does not reproduce the model's own attention output ``[b, p, h, e]``.
 
     Raises:
         ValueError: it does not; this attention has a term that was not understood.
@@ -73,7 +77,7 @@ def require_same(path: str, own: Tensor, written_out: Tensor, pattern: Tensor) -
     size = own.detach().abs().amax().clamp_min(1e-6)
     # Rows without any probability (pads) are whatever the kernel left there.
     error = ((own - written_out).detach().abs() / size).nan_to_num(0.0)
-    error = error[pattern.sum(-1).transpose(1, 2) > 0] if error.ndim == 4 else error
+    error = error[pattern.sum(-1).transpose(1, 2) > 0]
     worst = float(error.max()) if error.numel() else 0.0
     allowed = TOLERANCE.get(own.dtype, 5e-2)
     if worst > allowed:

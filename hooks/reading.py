@@ -67,7 +67,9 @@ def from_structure(model: nn.Module, why: str) -> Anatomy:
     sites: dict[str, Place] = {}
     blocks = _unread(encoder, "encoder.blocks", sites), _unread(found, "blocks", sites)
     names = ("blocks located", *checks.NAMES)
-    paths = tuple(path for path, _ in model.named_modules() if 0 < len(path.split(".")) <= 2 and path)
+    paths = tuple(
+        path for path, _ in model.named_modules() if 0 < len(path.split(".")) <= 2 and path
+    )
     return Anatomy(
         model=title(model),
         blocks=blocks[1],
@@ -219,7 +221,9 @@ class _Reading:
             fill(layout, self.record, roles, f"{prefix}blocks.{i}")
             layout.norms = stream_norms(layout, inner)
         if layouts:
-            self._put(f"{prefix}embed", tap_of(layouts[0].event, layouts[0].entry), layouts[0].entry)
+            self._put(
+                f"{prefix}embed", tap_of(layouts[0].event, layouts[0].entry), layouts[0].entry
+            )
         for layout in layouts:
             self.sites |= layout.sites
             self.shapes |= layout.shapes
@@ -261,7 +265,11 @@ class _Reading:
         chains = [(main, layouts, "")] + ([(encoder, coded, "encoder ")] if encoder else [])
         verdicts = [
             checks.finite(self.record, self.model),
-            *(check for chain, found, of in chains for check in _stack_checks(self.record, chain, found, of)),
+            *(
+                check
+                for chain, found, of in chains
+                for check in _stack_checks(self.record, chain, found, of)
+            ),
             checks.unembedding(head),
             checks.logits(tail),
         ]
@@ -287,8 +295,15 @@ class _Reading:
         if len(shape) == 4:
             head = "e" if site.endswith("pattern") else ""
             last = "p" if head and shape[-1] == positions else str(shape[-1])
-            return " ".join([*(named.get(n, str(n)) if i != self._head_axis(site) else str(n)
-                               for i, n in enumerate(shape[:-1])), last])
+            return " ".join(
+                [
+                    *(
+                        named.get(n, str(n)) if i != self._head_axis(site) else str(n)
+                        for i, n in enumerate(shape[:-1])
+                    ),
+                    last,
+                ]
+            )
         return " ".join([*(named.get(n, str(n)) for n in shape[:-1]), str(shape[-1])])
 
     def _head_axis(self, site: str) -> int:
@@ -299,9 +314,7 @@ class _Reading:
         return found
 
 
-def _stack_checks(
-    record: Observation, chain: Chain, layouts: list[Layout], of: str
-) -> list[Check]:
+def _stack_checks(record: Observation, chain: Chain, layouts: list[Layout], of: str) -> list[Check]:
     return [
         checks.stream(record, chain.exits, chain.entries, of),
         checks.sums(layouts, of),

@@ -29,7 +29,7 @@ from layerscope.hooks.places import (
     pick,
     pick_input,
 )
-from layerscope.hooks.sites import place_of, resolve
+from layerscope.hooks.sites import layer_of, place_of, resolve
 
 Emit = Callable[[str, Tensor, Live], None]
 
@@ -60,9 +60,14 @@ def watch(
     Raises:
         LookupError: a site that this model does not have.
     """
-    listener = Listener(model, resolve(model, sites), lambda s, x, _: see(s, x), stop=stop)
+    listener = Listener(model, places(model, sites), lambda s, x, _: see(s, x), stop=stop)
     with listener.listening():
         yield
+
+
+def places(model: nn.Module, sites: int | str | Sequence[int | str]) -> dict[str, Place]:
+    """Each site that `sites` stands for, in forward order, and where it is."""
+    return {site: place_of(model, site) for site in resolve(model, sites)}
 
 
 class Listener:
@@ -71,7 +76,7 @@ class Listener:
     def __init__(
         self,
         model: nn.Module,
-        sites: Sequence[str],
+        wanted: Mapping[str, Place],
         emit: Emit,
         *,
         stop: bool = False,
@@ -79,7 +84,7 @@ class Listener:
     ) -> None:
         self.model = model
         self.notes: list[str] = []
-        self.ledger = Ledger({site: place_of(model, site) for site in sites}, emit, stop=stop)
+        self.ledger = Ledger(wanted, emit, stop=stop)
         self.ledger.expand(lambda site: place_of(model, site))
         self.passing = ForwardPass(model, self.ledger.begin)
         self.attention = AttentionListener(
@@ -142,12 +147,19 @@ class Listener:
         call = self.passing.number((module, side))
         for site, tap in taps.items():
             if tap.call == call:
-                self.ledger.arrive(site, Live(read(tap)))
+                self.ledger.arrive(site, self._live(site, read(tap)))
             elif call == 1 and all(other.call == 0 for other in taps.values()):
                 self.note(f"{tap} runs more than once in a forward pass; {site!r} is its first run")
 
+    def _live(self, site: str, tensor: Tensor) -> Live:
+        """`tensor` in the layout of `site`: some models (OPT) merge batch and positions inside."""
+        axes = None
+        if tensor.ndim == 2 and layer_of(site) is not None:
+            axes = self.passing.batch_and_positions(len(tensor))
+        return Live(tensor) if axes is None else Live(tensor, lambda x: x.unflatten(0, axes))
+
     def _trail(self, site: str) -> str:
-        place = next(iter(self.ledger.sources_of(site)).values())
+        place = next(iter(self.ledger.sources_of(site).values()))
         missing = self.attention.missing(place) if isinstance(place, AttentionTap) else ""
         if missing:
             return missing

@@ -114,10 +114,11 @@ class Finding:
             "provenance": asdict(self.provenance),
         }
         text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+        table = _parquet_bytes(self.table)
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         # The header goes last: a folder that has one is complete.
-        _replace(folder / TABLE, _parquet_bytes(self.table))
+        _replace(folder / TABLE, table)
         _replace(folder / HEADER, text.encode())
         return folder
 
@@ -137,9 +138,7 @@ class Finding:
         body = _read_header(folder)
         kind = cls if body["kind"] == _kind_of(cls) else _finding_class(body["kind"], folder)
         if not issubclass(kind, cls):
-            raise ValueError(  # noqa: TRY004  (the file is wrong, not the argument's type)
-                f"{folder} holds a {kind.__name__}, not a {cls.__name__}"
-            )
+            raise ValueError(f"{folder} holds a {kind.__name__}, not a {cls.__name__}")
         return kind(
             table=_read_table(folder),
             provenance=Provenance(**body["provenance"]),
@@ -217,7 +216,7 @@ def _finding_class(kind: str, folder: Path) -> type[Finding]:
             raise
         found = None
     if not (isinstance(found, type) and issubclass(found, Finding)):
-        raise ValueError(  # noqa: TRY004  (the file is wrong, not the argument's type)
+        raise ValueError(
             f"{folder}: {kind!r} is not a finding in layerscope {versions().get('layerscope')}; "
             "install the version named in its finding.json, or run the analysis again"
         )

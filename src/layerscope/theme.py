@@ -45,7 +45,7 @@ CONFIG: dict[str, Any] = {
 }
 """Plotly's behaviour around the figure, for `figure.show(config=CONFIG)` and the report."""
 
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+FONT = "-apple-system, BlinkMacSystemFont, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 SURFACES = {
     "light": {"paper": "#ffffff", "ink": "#22262b", "muted": "#5a616a", "grid": "#e6e7e9"},
@@ -141,7 +141,7 @@ def _axis(colors: dict[str, str]) -> dict[str, Any]:
         "zeroline": False,
         "ticks": "",
         "automargin": True,
-        "title": {"standoff": 10},
+        "title": {"standoff": 10, "font": {"size": 13}},
         "tickfont": {"color": colors["muted"]},
     }
 

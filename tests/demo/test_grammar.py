@@ -7,6 +7,7 @@ from collections import defaultdict
 from itertools import islice
 
 import pytest
+
 from layerscope.demo import documents
 from layerscope.demo import lexicon as lex
 from layerscope.demo.chance import Chance
@@ -109,7 +110,9 @@ def test_every_verb_agrees_with_its_subject(sentences: list[Sentence]) -> None:
     for sentence in sentences:
         for verb, subject in finite_with_subject(sentence):
             if "Number" in verb.feats:
-                assert number_shown(verb) == verb.feats["Number"] == number_of(subject), sentence.text
+                assert number_shown(verb) == verb.feats["Number"] == number_of(subject), (
+                    sentence.text
+                )
                 shown += 1
             else:
                 assert verb.feats["Number[subj]"] == number_of(subject), sentence.text
@@ -130,7 +133,9 @@ def test_the_form_hides_the_number_it_is_said_to_hide(sentences: list[Sentence])
     assert all(numbers[form] == {"Sing", "Plur"} for form in common)
 
 
-def test_nouns_of_the_other_number_stand_between_subject_and_verb(sentences: list[Sentence]) -> None:
+def test_nouns_of_the_other_number_stand_between_subject_and_verb(
+    sentences: list[Sentence],
+) -> None:
     between = 0
     for sentence in sentences:
         place = {id(word): index for index, word in enumerate(sentence.words)}

@@ -16,7 +16,7 @@ from layerscope.corpus.files import numbered_lines
 from layerscope.corpus.text import Text, Value, Words
 
 GROUPS = ("document", "sentence")
-_WORD, _RANGE, _EMPTY = (re.compile(p) for p in (r"\d+", r"(\d+)-(\d+)", r"\d+\.\d+"))
+_RANGE, _EMPTY = re.compile(r"(\d+)-(\d+)"), re.compile(r"\d+\.\d+")
 
 
 @dataclass
@@ -91,9 +91,11 @@ def _add(sentence: _Sentence, number: int, line: str) -> None:
     columns = line.split("\t")
     if len(columns) != 10:
         hint = "; they are separated by tabs, not spaces" if len(columns) == 1 else ""
-        raise _Malformed(number, f"{len(columns)} columns where CoNLL-U has 10{hint}: {line[:60]!r}")
+        raise _Malformed(
+            number, f"{len(columns)} columns where CoNLL-U has 10{hint}: {line[:60]!r}"
+        )
     expected = len(sentence.words) + 1
-    if _WORD.fullmatch(columns[0]):
+    if columns[0].isdecimal():
         if int(columns[0]) != expected:
             raise _Malformed(number, f"word {columns[0]} where word {expected} was expected")
         sentence.words.append(columns)
@@ -159,7 +161,7 @@ def _find(content: str, shown: str, at: int, line: int) -> int:
 
 def _within(shown: str, forms: list[str]) -> list[tuple[int, int]]:
     """Where each form lies inside the multiword token; all of it where they do not add up."""
-    if "".join(forms) != shown:
+    if len(forms) == 1 or "".join(forms) != shown:
         return [(0, len(shown))] * len(forms)
     ends = [len("".join(forms[: count + 1])) for count in range(len(forms))]
     return list(zip([0, *ends[:-1]], ends, strict=True))
@@ -209,7 +211,7 @@ def _heads(sentence: _Sentence) -> list[int | None]:
     for word, line in zip(sentence.words, sentence.lines, strict=True):
         if word[6] == "_":
             heads.append(None)
-        elif _WORD.fullmatch(word[6]) and int(word[6]) <= count:
+        elif word[6].isdecimal() and int(word[6]) <= count:
             heads.append(int(word[6]))
         else:
             raise _Malformed(line, f"head {word[6]!r} is not 0 (root) or a word from 1 to {count}")

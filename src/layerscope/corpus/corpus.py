@@ -118,6 +118,21 @@ class Corpus:
         left_out = (f"{empty:,} empty texts were left out",) if empty else ()
         return self._notes + left_out
 
+    def map(self, change: Callable[[Text], Text], *, notes: Iterable[str] = ()) -> Corpus:
+        """The corpus of changed texts; `change` is called anew at each reading.
+
+        Args:
+            change: From a text to the one in its place, such as `dataclasses.replace` with
+                other labels.
+            notes: Caveats to add.
+        """
+        return Corpus(
+            self.name,
+            lambda: map(change, self._texts()),
+            files=self._files,
+            notes=(*self._notes, *notes),
+        )
+
     def take(self, count: int) -> Corpus:
         """The first `count` texts, without reading the rest."""
         if count < 1:
@@ -146,10 +161,14 @@ class Corpus:
         import numpy as np
 
         if not 0 < test < 1:
-            raise ValueError(f"test is the share of texts to hold back, between 0 and 1, not {test}")
+            raise ValueError(
+                f"test is the share of texts to hold back, between 0 and 1, not {test}"
+            )
         sizes = Counter(text.group for text in self)
         if len(sizes) < 2:
-            raise ValueError(f"{self.name!r} is one group ({next(iter(sizes))!r}); nothing to split")
+            raise ValueError(
+                f"{self.name!r} is one group ({next(iter(sizes))!r}); nothing to split"
+            )
         order = np.random.default_rng(seed).permutation(len(sizes))
         groups = [list(sizes)[index] for index in order]
         filled = np.cumsum([sizes[group] for group in groups])

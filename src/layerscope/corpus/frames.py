@@ -1,12 +1,12 @@
-"""Records out of what other libraries hold: pandas tables and Hugging Face datasets.
+"""Recognising what other libraries hold, and records out of pandas and Hugging Face tables.
 
-Neither library is imported here: an object of theirs can exist only where it already is.
+None of these libraries is imported here: an object of theirs exists only where it already is.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from layerscope.corpus.names import nearest
@@ -29,6 +29,45 @@ def is_dataset(source: Any) -> bool:
         return False
     kinds = ("Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict")
     return isinstance(source, tuple(getattr(datasets, kind) for kind in kinds))
+
+
+def is_array(source: Any) -> bool:
+    """Whether this is a numpy array."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(source, numpy.ndarray)
+
+
+def is_samples(source: Any) -> bool:
+    """Whether this was read already."""
+    samples = sys.modules.get("layerscope.corpus.samples")
+    return samples is not None and isinstance(source, samples.Samples)
+
+
+def is_tensors(source: Any) -> bool:
+    """Whether this is numbers for a model that reads no text: tensors, arrays or a loader."""
+    if isinstance(source, Mapping):
+        return any(_is_tensor(value) for value in source.values())
+    if isinstance(source, (tuple, list)):
+        return bool(source) and all(_is_tensor(value) for value in source)
+    torch = sys.modules.get("torch")
+    data = torch and (torch.utils.data.DataLoader, torch.utils.data.Dataset)
+    return _is_tensor(source) or bool(data and isinstance(source, data))
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return True
+    return is_array(value) and value.ndim > 0 and value.dtype.kind in "biuf"
+
+
+def column_records(columns: Mapping[str, Any]) -> Iterator[Record]:
+    """Rows of a mapping from names to lists of one length."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns of different lengths: {lengths}")
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
 
 
 def frame_records(frame: Any) -> Iterator[Record]:

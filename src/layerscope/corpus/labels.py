@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from layerscope.corpus.corpus import Corpus
 from layerscope.corpus.names import nearest
 from layerscope.corpus.text import Text
 
-RESERVED = frozenset(
-    "text position token_id token char_start char_end group content word_index sample".split()
-)
+_PLACE = ("text", "sample", "position", "char_start", "char_end", "word_index")
+_CONTENT = ("token_id", "token", "group", "content")
+RESERVED = frozenset((*_PLACE, *_CONTENT))
 """Columns that every store's rows have; a label cannot take their place."""
 
+T = TypeVar("T")
 Asked = str | Sequence[str] | Mapping[str, str] | None
 
 
@@ -22,26 +24,33 @@ def with_labels(corpus: Corpus, asked: Asked) -> Corpus:
 
     Args:
         corpus: Any corpus.
-        asked: One name, several, a mapping from the name in the data to another, or None for all.
+        asked: One name, several, a mapping from the name in the data to another, or None for
+            all that rows can hold.
 
     Raises:
         ValueError: a name that no text has, with the nearest ones, or one of `RESERVED`.
     """
     if asked is None:
         return _without_reserved(corpus)
-    names = {asked: asked} if isinstance(asked, str) else _mapping(asked)
+    names = names_asked(asked)
     taken = sorted(RESERVED & set(names.values()))
     if taken:
         raise ValueError(
-            f"label {taken[0]!r} has the name of a column that rows always have; rename it, "
-            f"such as label={{{taken[0]!r}: {'my_' + taken[0]!r}}}"
+            f"label {taken[0]!r} is a column that rows always have; {_rename(taken[0])}"
         )
     _check_found(corpus, set(names))
-    return _mapped(corpus, {"word": "word", **names}, corpus.given_notes)
+    return corpus.map(lambda text: _renamed(text, {"word": "word", **names}))
 
 
-def _mapping(asked: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    return dict(asked) if isinstance(asked, Mapping) else {name: name for name in asked}
+def names_asked(asked: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """From the name in the data to the name it gets."""
+    if isinstance(asked, Mapping):
+        return dict(asked)
+    return {name: name for name in ([asked] if isinstance(asked, str) else asked)}
+
+
+def _rename(name: str) -> str:
+    return f"to keep it, rename it: label={{{name!r}: {'my_' + name!r}}}"
 
 
 def _without_reserved(corpus: Corpus) -> Corpus:
@@ -49,11 +58,22 @@ def _without_reserved(corpus: Corpus) -> Corpus:
     clash = sorted(RESERVED & set(_names(first))) if first else []
     if not clash:
         return corpus
-    note = (
-        f"columns {', '.join(map(repr, clash))} were left out, because rows have columns of that "
-        f"name; to keep one, rename it: label={{{clash[0]!r}: {'my_' + clash[0]!r}}}"
-    )
-    return _mapped(corpus, None, (*corpus.given_notes, note))
+    note = f"{', '.join(map(repr, clash))} left out: rows have columns of that name; {_rename(clash[0])}"
+    return corpus.map(_plain, notes=[note])
+
+
+def _plain(text: Text) -> Text:
+    return _renamed(text, {name: name for name in _names(text) if name not in RESERVED})
+
+
+def _renamed(text: Text, names: Mapping[str, str]) -> Text:
+    """The text with only the labels in `names`, under their new names."""
+    words = text.words and replace(text.words, labels=_chosen(text.words.labels, names))
+    return replace(text, labels=_chosen(text.labels, names), words=words)
+
+
+def _chosen(labels: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
+    return {names[name]: value for name, value in labels.items() if name in names}
 
 
 def _check_found(corpus: Corpus, wanted: set[str]) -> None:
@@ -63,23 +83,9 @@ def _check_found(corpus: Corpus, wanted: set[str]) -> None:
         seen.update(dict.fromkeys(_names(text)))
         if wanted <= seen.keys():
             return
-    lacking = sorted(wanted - seen.keys())[0]
+    lacking = min(wanted - seen.keys())
     raise ValueError(f"no label {lacking!r} in {corpus.name!r}; {nearest(lacking, seen)}")
 
 
 def _names(text: Text) -> list[str]:
     return [*(text.words.labels if text.words else ()), *text.labels]
-
-
-def _mapped(corpus: Corpus, names: dict[str, str] | None, notes: Sequence[str]) -> Corpus:
-    def kept(name: str) -> str | None:
-        return names.get(name) if names is not None else None if name in RESERVED else name
-
-    def texts() -> Iterator[Text]:
-        for text in corpus:
-            labels = {kept(name): value for name, value in text.labels.items()}
-            words = text.words
-            ...
-            yield replace(text, labels=labels, words=words)
-
-    return Corpus(corpus.name, texts, files=corpus._files, notes=notes)

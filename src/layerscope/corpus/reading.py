@@ -2,29 +2,252 @@
 
 from __future__ import annotations
 
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
+from layerscope.corpus import frames, tables
 from layerscope.corpus.conllu import read_conllu
 from layerscope.corpus.corpus import Corpus
-from layerscope.corpus.files import missing, numbered_lines
+from layerscope.corpus.files import missing
+from layerscope.corpus.labels import Asked, with_labels
+from layerscope.corpus.plain import read_plain, wrapped_note
+from layerscope.corpus.records import Fields, MisfitError, Record, texts_of
 from layerscope.corpus.text import Text
 
+if TYPE_CHECKING:
+    from layerscope.corpus.samples import Samples
 
-def read(source: Any, *, text=None, label=None, group=None, name=None) -> Corpus:
-    if isinstance(source, (list, tuple)):
-        texts = [Text(t, str(i), str(i)) for i, t in enumerate(source)]
+TABLES: dict[str, Callable[[Path], Iterator[Record]]] = {
+    ".jsonl": tables.jsonl_records,
+    ".json": tables.json_records,
+    ".csv": partial(tables.csv_records, delimiter=","),
+    ".tsv": partial(tables.csv_records, delimiter="\t"),
+    ".parquet": tables.parquet_records,
+}
+KINDS = (".txt", ".conllu", *TABLES)
+KNOWN = f"{', '.join(KINDS)}, each also .gz"
+
+
+@overload
+def read(
+    source: str | Path | list[str] | list[dict[str, Any]],
+    *,
+    text: str | None = None,
+    label: Asked = None,
+    group: str | None = None,
+    name: str | None = None,
+) -> Corpus: ...
+@overload
+def read(
+    source: Any,
+    *,
+    text: str | None = None,
+    label: Asked = None,
+    group: str | None = None,
+    name: str | None = None,
+) -> Corpus | Samples: ...
+def read(
+    source: Any,
+    *,
+    text: str | None = None,
+    label: Asked = None,
+    group: str | None = None,
+    name: str | None = None,
+) -> Corpus | Samples:
+    """Open texts with labels, or tensors, for `extract` and `probe`.
+
+    Files are read piece by piece at each use and never held whole, except ``.json``.
+
+    Args:
+        source: One of
+
+            - a file: ``.txt .jsonl .json .csv .tsv .parquet .conllu``, each also ``.gz``;
+            - a folder, or a pattern such as ``"data/*.csv"``, of files of one kind, sorted by name;
+            - a list of strings or of dicts, a dict of columns, a DataFrame, a
+              `datasets.Dataset`;
+            - a tensor, array, dict of tensors or `DataLoader`, which become `Samples`.
+        text: The column with the texts. By default ``text``, ``sentence``, ``content`` or
+            ``prompt``, or the only column of strings. For ``.txt``: ``"line"`` (the default),
+            ``"paragraph"`` or ``"document"``.
+        label: The labels to keep: a name, several, or ``{name in the data: new name}``. By
+            default every other column.
+        group: The column with what must not straddle a split. By default each text is its own
+            group; for ``.conllu``, ``"document"`` (the default) or ``"sentence"``.
+        name: What reports call the data; by default the file's name.
+
+    Returns:
+        A `Corpus`, or `Samples` for tensors.
+
+    Raises:
+        FileNotFoundError: no such file; the nearest names are in the message.
+        ValueError: an unknown kind of file, a missing column or label (with the nearest names),
+            nothing to read, or a malformed line (with its number).
+    """
+    if frames.is_samples(source):
+        return cast("Samples", source)
+    if frames.is_tensors(source):
+        from layerscope.corpus.loaders import samples_of
+
+        if text is not None:
+            raise ValueError(f"text={text!r}: tensors have no column of texts")
+        return samples_of(source, label=label, group=group, name=name)
+    corpus = _corpus(source, text, group, name)
+    if next(iter(corpus), None) is None:
+        raise ValueError(f"{corpus.name!r} holds no text")
+    return with_labels(corpus, label)
+
+
+def _corpus(source: Any, text: str | None, group: str | None, name: str | None) -> Corpus:
+    if isinstance(source, Corpus):
+        return source
+    if isinstance(source, (list, tuple)) and source and isinstance(source[0], Text):
+        texts = tuple(source)
         return Corpus(name or "texts", lambda: texts)
-    path = Path(source)
+    if isinstance(source, (str, Path)):
+        return _from_path(Path(source).expanduser(), text, group, name)
+    records, default = _records(source)
+    return _of_tables(name or default, [_Table(records)], text, group)
+
+
+def _records(source: Any) -> tuple[Callable[[], Iterator[Record]], str]:
+    """How to run through the records of an object in memory, and what to call it."""
+    if frames.is_frame(source):
+        return partial(frames.frame_records, source.copy()), "table"
+    if frames.is_dataset(source):
+        frames.check_single(source)
+        return partial(frames.dataset_records, source), frames.dataset_name(source)
+    if isinstance(source, Mapping):
+        return partial(frames.column_records, dict(source)), "table"
+    if isinstance(source, (list, tuple)) or frames.is_array(source):
+        return partial(map, tables.as_record, tuple(source)), "texts"
+    raise TypeError(
+        f"cannot read a {type(source).__name__}; give a file, a folder, a list of texts or "
+        "dicts, a DataFrame, a datasets.Dataset, tensors or a DataLoader; "
+        "what can be run through only once goes into a list first"
+    )
+
+
+def _from_path(path: Path, text: str | None, group: str | None, name: str | None) -> Corpus:
+    files, folder = _files(path)
+    kind = _kind(files[0])
+    title = name or path.resolve().name.removesuffix(".gz").removesuffix(kind)
+    prefixes = [f"{file.relative_to(folder)}:" if folder else "" for file in files]
+    pairs = list(zip(files, prefixes, strict=True))
+    if kind in TABLES:
+        parts = [_Table(partial(TABLES[kind], file), f"{file}: ", start) for file, start in pairs]
+        return _of_tables(title, parts, text, group, files)
+    reader, notes = _reader(kind, text, group, files[0])
+    return Corpus(
+        title,
+        lambda: chain.from_iterable(reader(file, prefix=prefix) for file, prefix in pairs),
+        files=files,
+        notes=notes,
+    )
+
+
+def _reader(
+    kind: str, text: str | None, group: str | None, first: Path
+) -> tuple[Callable[..., Iterator[Text]], list[str]]:
+    """How to read files without columns, and caveats of doing so."""
+    if kind == ".conllu":
+        if text is not None:
+            raise ValueError(f"text={text!r}: CoNLL-U has no columns of texts")
+        return partial(read_conllu, group=group), []
+    if group is not None:
+        raise ValueError(f"group={group!r}: a .txt file has no columns; use .csv or .jsonl")
+    return partial(read_plain, unit=text), wrapped_note(first) if text is None else []
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Records from one place."""
+
+    records: Callable[[], Iterator[Record]]
+    where: str = ""
+    """Put before errors."""
+    prefix: str = ""
+    """Put before ids."""
+
+    def texts(self, text: str | None, group: str | None) -> Iterator[Text]:
+        records = self.records()
+        for first in records:
+            try:
+                fields = Fields.of(first, text=text, group=group)
+                yield from texts_of(chain([first], records), fields, prefix=self.prefix)
+            except MisfitError as error:
+                raise ValueError(f"{self.where}{error}") from None
+
+    def notes(self, text: str | None, group: str | None) -> list[str]:
+        """What the first record holds that no label can."""
+        for first in self.records():
+            try:
+                ignored = Fields.of(first, text=text, group=group).ignored(first)
+            except MisfitError as error:
+                raise ValueError(f"{self.where}{error}") from None
+            names = ", ".join(map(repr, ignored))
+            return [f"{names} left out: not one plain value per text"] if ignored else []
+        return []
+
+
+def _of_tables(
+    name: str,
+    tables: list[_Table],
+    text: str | None,
+    group: str | None,
+    files: Iterable[Path] = (),
+) -> Corpus:
+    return Corpus(
+        name,
+        lambda: chain.from_iterable(table.texts(text, group) for table in tables),
+        files=files,
+        notes=tables[0].notes(text, group),
+    )
+
+
+def _files(path: Path) -> tuple[list[Path], Path | None]:
+    """The files meant, sorted, and the folder they are named from where there may be several."""
+    if path.is_dir():
+        found = [file for file in sorted(path.rglob("*")) if _readable(file.relative_to(path))]
+        return _one_kind([file for file in found if file.is_file()], path), path
+    if not path.exists() and glob.has_magic(str(path)):
+        found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        files = [file for file in found if file.is_file()]
+        return _one_kind(files, path), Path(os.path.commonpath([file.parent for file in files]))
     if not path.exists():
         raise missing(path)
-    stem = path.name.removesuffix(".gz")
-    if stem.endswith(".conllu"):
-        return Corpus(name or stem.removesuffix(".conllu"), lambda: read_conllu(path, group=group), files=[path])
-    if stem.endswith(".txt"):
-        return Corpus(
-            name or stem.removesuffix(".txt"),
-            lambda: (Text(line.rstrip("\r\n"), str(i), str(i)) for i, (_, line) in enumerate(numbered_lines(path))),
-            files=[path],
+    return [path], None
+
+
+def _readable(inside: Path) -> bool:
+    hidden = any(part.startswith(".") for part in inside.parts)
+    return not hidden and inside.name.removesuffix(".gz").endswith(KINDS)
+
+
+def _one_kind(files: list[Path], path: Path) -> list[Path]:
+    kinds = Counter(_kind(file) for file in files)
+    if not kinds:
+        raise FileNotFoundError(f"nothing to read at {str(path)!r}; layerscope reads {KNOWN}")
+    if len(kinds) > 1:
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        kind = kinds.most_common()[0][0]
+        raise ValueError(
+            f"{str(path)!r} holds files of several kinds ({counts}); "
+            f"name one kind, such as {str(path / f'*{kind}')!r}"
         )
-    raise ValueError(path)
+    return files
+
+
+def _kind(file: Path) -> str:
+    kind = Path(file.name.removesuffix(".gz")).suffix.lower()
+    if kind not in KINDS:
+        raise ValueError(
+            f"{str(file)!r}: no reader for {kind or 'a name without ending'!r}; there are {KNOWN}"
+        )
+    return kind

@@ -18,6 +18,10 @@ Record = Mapping[str, Any]
 TEXT_NAMES = ("text", "sentence", "content", "prompt")
 
 
+class MisfitError(ValueError):
+    """A record is not what was expected; whoever knows the file adds its name."""
+
+
 @dataclass(frozen=True)
 class Fields:
     """Which field of a record is what."""
@@ -33,11 +37,11 @@ class Fields:
         """What was said, and the rest guessed from the first record.
 
         Raises:
-            ValueError: no field is surely the text, or a named one is not there.
+            MisfitError: no field is surely the text, or a named one is not there.
         """
         for asked, name in (("text", text), ("group", group)):
             if name is not None and name not in record:
-                raise ValueError(f"{asked}={name!r}: no such column; {nearest(name, record)}")
+                raise MisfitError(f"{asked}={name!r}: no such column; {nearest(name, record)}")
         words = _length(record.get("words")) is not None
         tokens = not words and _length(record.get("tokens")) is not None
         return cls(text or _guess(record, tokens), group, words, tokens)
@@ -59,7 +63,7 @@ def texts_of(records: Iterable[Record], fields: Fields, *, prefix: str = "") -> 
     """One text per record; its id is the `id` field, else its place in the source, from 0.
 
     Raises:
-        ValueError: a record without text or group, or with words that do not fit its text.
+        MisfitError: a record without text or group, or with words that do not fit its text.
     """
     for index, record in enumerate(records):
         name = prefix + str(record.get("id", index))
@@ -69,7 +73,7 @@ def texts_of(records: Iterable[Record], fields: Fields, *, prefix: str = "") -> 
             group = name if fields.group is None else _group(record, fields.group)
             yield Text(content, name, group, _labels(record, fields), words)
         except ValueError as error:
-            raise ValueError(f"text {name!r}: {error}") from None
+            raise MisfitError(f"text {name!r}: {error}") from None
 
 
 def _guess(record: Record, tokens: bool) -> str | None:
@@ -83,7 +87,7 @@ def _guess(record: Record, tokens: bool) -> str | None:
     if len(strings) == 1:
         return strings[0]
     columns = ", ".join(map(repr, record)) or "none"
-    raise ValueError(f"which column is the text? There are: {columns}. Say text='...'")
+    raise MisfitError(f"which column is the text? There are: {columns}. Say text='...'")
 
 
 def _content(record: Record, fields: Fields) -> str:

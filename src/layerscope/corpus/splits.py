@@ -84,9 +84,7 @@ def _check_given(values: NDArray[Any]) -> None:
         raise ValueError(f"{absent:,} of {len(values):,} labels are missing; leave those rows out")
 
 
-def _check_classes(
-    values: NDArray[Any], codes: NDArray[np.int64], folds: int
-) -> None:
+def _check_classes(values: NDArray[Any], codes: NDArray[np.int64], folds: int) -> None:
     kinds, counts = np.unique(values, return_counts=True)
     if len(kinds) < 2:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -92,7 +93,7 @@ def as_value(value: Any) -> Value:
     """
     if _is_scalar_array(value):
         value = value.item()
-    if value is None or value != value:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, (str, int, float)):
         return value

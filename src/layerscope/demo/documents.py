@@ -13,9 +13,9 @@ from layerscope.demo.world import NAMES
 
 BUNDLED_DOCUMENTS = 350
 SENTENCES_PER_DOCUMENT = (4, 5, 6, 7, 8, 9, 10, 11, 12)
-ONSETS = "b bl br d dr f fl g gl gr j k kl kr m n p pl pr s sk sl sm sn sp st t tr v w z".split()
-VOWELS = "a e i o u oo ee".split()
-CODAS = "b ck d ff g k l lk lt m mp n nd nk nt p rb rk rm rt sk st t v zz".split()
+ONSETS = lex.words("b bl br d dr f fl g gl gr j k kl kr m n p pl pr s sk sl sm sn sp st t tr v w z")
+VOWELS = lex.words("a e i o u oo ee")
+CODAS = lex.words("b ck d ff g k l lk lt m mp n nd nk nt p rb rk rm rt sk st t v zz")
 
 
 def document(seed: str) -> list[Sentence]:

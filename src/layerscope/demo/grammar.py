@@ -20,7 +20,12 @@ from layerscope.demo.chance import Chance
 from layerscope.demo.trees import Node, Sentence, finished
 
 OTHER = {"Sing": "Plur", "Plur": "Sing"}
-BE = {("Pres", "Sing"): "is", ("Pres", "Plur"): "are", ("Past", "Sing"): "was", ("Past", "Plur"): "were"}
+BE = {
+    ("Pres", "Sing"): "is",
+    ("Pres", "Plur"): "are",
+    ("Past", "Sing"): "was",
+    ("Past", "Plur"): "were",
+}
 DO = {("Pres", "Sing"): "does", ("Pres", "Plur"): "do"}
 HAVE = {("Pres", "Sing"): "has", ("Pres", "Plur"): "have"}
 ROOM = 3
@@ -158,7 +163,9 @@ class Grammar:
     def verb_group(self, stem: str, subject: Subject, deprel: str) -> Node:
         """A verb in some tense with its auxiliaries, agreeing with the subject."""
         number = subject.number
-        kind = self.chance.weighted({"pres": 4, "past": 3.5, "modal": 1.3, "perf": 1, "prog": 1, "not": 0.8})
+        kind = self.chance.weighted(
+            {"pres": 4, "past": 3.5, "modal": 1.3, "perf": 1, "prog": 1, "not": 0.8}
+        )
         if kind == "pres":
             form = lex.with_s(stem) if number == "Sing" else stem
             return self.open_word(finite(form, stem, "VERB", deprel, number, "Pres"))
@@ -170,7 +177,9 @@ class Grammar:
             verb = self.word(stem, stem, "VERB", deprel, VerbForm="Inf")
         elif kind == "perf":
             helpers = [finite(HAVE["Pres", number], "have", "AUX", "aux", number, "Pres")]
-            verb = self.word(lex.participle(stem), stem, "VERB", deprel, Tense="Past", VerbForm="Part")
+            verb = self.word(
+                lex.participle(stem), stem, "VERB", deprel, Tense="Past", VerbForm="Part"
+            )
         elif kind == "prog":
             tense = "Past" if self.chance.happens(0.4) else "Pres"
             helpers = [finite(BE[tense, number], "be", "AUX", "aux", number, tense)]
@@ -240,7 +249,9 @@ class Grammar:
         if number == "Plur" and determiner != "many" and self.chance.happens(0.12):
             numeral = self.chance.pick(lex.NUMERALS)
             root.left.append(Node(numeral, numeral, "NUM", "nummod"))
-        qualities = [self.adjective("amod") for _ in range(self.chance.pick((0, 0, 0, 0, 0, 1, 1, 2)))]
+        qualities = [
+            self.adjective("amod") for _ in range(self.chance.pick((0, 0, 0, 0, 0, 1, 1, 2)))
+        ]
         root.left += {quality.form: quality for quality in qualities}.values()
         if plain or room < 1:
             return root

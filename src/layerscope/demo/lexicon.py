@@ -5,27 +5,35 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-BEINGS = (
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a list that is written as it would be said."""
+    return tuple(text.split())
+
+
+BEINGS = words(
     "dog cat boy girl king queen farmer doctor teacher sailor baker child man woman bird horse "
     "fox bear mouse sheep deer fish guard cook guide judge pilot painter"
-).split()
-THINGS = (
+)
+THINGS = words(
     "key cabinet house garden road book table door box tree river wall window bridge lamp chair "
     "letter picture stone boat bag ship tower coat cup plate ring shop field hill story song watch "
     "plant drink light orange square paint park present secret play dance dream answer walk ride"
-).split()
+)
 IRREGULAR_PLURAL = {
     "child": "children", "man": "men", "woman": "women", "mouse": "mice",
     "sheep": "sheep", "deer": "deer", "fish": "fish",
 }  # fmt: skip
 
-INTRANSITIVE = "sleep run arrive fall laugh sing sit wait walk fish dance play dream work swim".split()
-TRANSITIVE = (
+INTRANSITIVE = words(
+    "sleep run arrive fall laugh sing sit wait walk fish dance play dream work swim"
+)
+TRANSITIVE = words(
     "see find carry take follow chase like build bring watch plant drink paint call visit help "
     "love guard cook answer guide judge clean open light cool warm dry calm ride pull"
-).split()
-CLAUSAL = "say think know believe hope".split()
-CONTROL = "want try hope".split()
+)
+CLAUSAL = words("say think know believe hope")
+CONTROL = words("want try hope")
 IRREGULAR_PAST = {
     "sleep": "slept", "run": "ran", "fall": "fell", "sing": "sang", "sit": "sat", "swim": "swam",
     "see": "saw", "find": "found", "take": "took", "build": "built", "bring": "brought",
@@ -37,17 +45,17 @@ IRREGULAR_PARTICIPLE = {
     "drink": "drunk", "know": "known", "ride": "ridden",
 }  # fmt: skip
 
-ADJECTIVES = (
+ADJECTIVES = words(
     "old young small big red green quiet happy sad tall strong kind new heavy "
     "clean open light cool warm dry calm orange square present secret"
-).split()
-ADVERBS = "slowly often quickly never always here today gladly soon again".split()
-DEGREES = "very quite too".split()
-PREPOSITIONS = "near behind under beside in on with before after from".split()
-DETERMINERS = {"Sing": "the a this that every".split(), "Plur": "the the these those many".split()}
-NUMERALS = "two three four five".split()
-MODALS = "can will must may".split()
-SUBORDINATORS = "because when if while".split()
+)
+ADVERBS = words("slowly often quickly never always here today gladly soon again")
+DEGREES = words("very quite too")
+PREPOSITIONS = words("near behind under beside in on with before after from")
+DETERMINERS = {"Sing": words("the a this that every"), "Plur": words("the the these those many")}
+NUMERALS = words("two three four five")
+MODALS = words("can will must may")
+SUBORDINATORS = words("because when if while")
 PRONOUNS = {"Sing": ("he", "she", "it"), "Plur": ("they", "we")}
 POSSESSIVES = {"he": "his", "she": "her", "it": "its", "they": "their", "we": "our"}
 GENDERED = {

@@ -109,8 +109,10 @@ def recall(
             seconds=time.monotonic() - start,
         ),
         notes=(
-            "Unseen two-hop questions never occur in training, though both of their facts do; "
-            "the person in the middle is not named in the question.",
+            (
+                "Unseen two-hop questions never occur in training, though both of their facts do; "
+                "the person in the middle is not named in the question."
+            ),
             "Intervals treat questions as independent; questions that share a fact are not quite.",
         ),
     )

@@ -10,7 +10,8 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from layerscope.demo import documents, tokens, world
 from layerscope.demo.chance import Chance
+from layerscope.demo.recall import KINDS, answered, kind_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -64,34 +66,46 @@ def train(out: Path, settings: Settings) -> None:
     tokenizer = tokens.train_tokenizer(tokenizer_texts())
     tokenizer.save_pretrained(out)
     model = new_model(settings, len(tokenizer))
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     optimizer = optimizer_of(model, settings)
     batches = packed(tokenizer, settings)
-    start = time.monotonic()
-    for step in range(settings.steps):
-        done = max(step / settings.steps, (time.monotonic() - start) / (60 * settings.minutes))
-        if done >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate * schedule(step, done, settings.warm_up)
-        batch = next(batches)
-        loss = model(input_ids=batch, labels=batch).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+    log: list[dict[str, float]] = []
+    start, done, step = time.monotonic(), 0.0, 0
+    while done < 1:
+        loss = descend(
+            model, next(batches), optimizer, settings.rate * schedule(step, done, settings)
+        )
+        step += 1
+        seconds = time.monotonic() - start
+        done = max(step / settings.steps, seconds / (60 * settings.minutes))
         if step % 100 == 0:
-            print(f"{step} {time.monotonic() - start:.0f}s loss {loss.item():.3f}", flush=True)
-        if step % 500 == 499:
+            print(f"step {step}, {seconds:.0f} s, loss {loss:.3f}", flush=True)
+        if step % 500 == 0 or done >= 1:
+            log.append(
+                {"step": step, "minutes": round(seconds / 60, 1)} | measure(model, tokenizer)
+            )
+            print(log[-1], flush=True)
             save(model, out)
-            print(json.dumps({"step": step} | measure(model, tokenizer)), flush=True)
-    save(model, out)
-    print(json.dumps({"step": step} | measure(model, tokenizer)), flush=True)
+            record = {"settings": asdict(settings), "log": log}
+            (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def schedule(step: int, done: float, warm_up: int) -> float:
+def descend(
+    model: nn.Module, batch: Tensor, optimizer: torch.optim.Optimizer, rate: float
+) -> float:
+    """One step on one batch; returns its loss in nats per token."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss = model(input_ids=batch, labels=batch).loss
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss)
+
+
+def schedule(step: int, done: float, settings: Settings) -> float:
     """Factor on the learning rate: a linear rise, a plateau, and a linear fall in the last 40 %."""
-    return min(1.0, (step + 1) / warm_up, (1 - done) / 0.4)
+    return min(1.0, (step + 1) / settings.warm_up, (1 - done) / 0.4)
 
 
 def new_model(settings: Settings, vocabulary: int) -> nn.Module:
@@ -167,33 +181,31 @@ def packed(tokenizer: PreTrainedTokenizerFast, settings: Settings) -> Iterator[T
     need = settings.rows * settings.window
     while True:
         while len(ids) < need:
-            for row in tokenizer(list(islice(texts, 256)))["input_ids"]:
-                ids += [*row, tokenizer.eos_token_id]
+            for encoding in tokenizer.backend_tokenizer.encode_batch(list(islice(texts, 256))):
+                ids += [*encoding.ids, tokenizer.eos_token_id]
         yield torch.tensor(ids[:need]).view(settings.rows, settings.window)
         del ids[:need]
 
 
-@torch.no_grad()
 def measure(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
     """Loss on bundled sentences and accuracy on every kind of question."""
     model.eval()
-    sentences = [s.text for _, d in islice(documents.bundled(), 50) for s in d]
-    figures = {"held_out_loss": held_out_loss(model, tokenizer, sentences)}
-    for name, chosen in kinds().items():
-        figures[name] = sum(recalled(model, tokenizer, chosen)) / len(chosen)
+    questions = world.all_questions()
+    right = answered(model, tokenizer, questions)
+    figures = {"held-out loss": held_out_loss(model, tokenizer, held_out_texts())}
+    for kind in KINDS:
+        hits = [hit for q, hit in zip(questions, right, strict=True) if kind_of(q) == kind]
+        figures[kind] = sum(hits) / len(hits)
     model.train()
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def kinds() -> dict[str, list[world.Question]]:
-    questions = world.all_questions()
-    return {
-        "one hop": [q for q in questions if q.hops == 1],
-        "two hops, seen": [q for q in questions if q.hops == 2 and q.seen],
-        "two hops, unseen": [q for q in questions if q.hops == 2 and not q.seen],
-    }
+def held_out_texts() -> list[str]:
+    """The sentences of the first 100 bundled documents, which training never shows."""
+    return [s.text for _, sentences in islice(documents.bundled(), 100) for s in sentences]
 
 
+@torch.no_grad()
 def held_out_loss(model: nn.Module, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> float:
     """Mean loss in nats per token over whole texts, each read by itself."""
     total, count = 0.0, 0
@@ -206,26 +218,11 @@ def held_out_loss(model: nn.Module, tokenizer: PreTrainedTokenizerFast, texts: l
     return total / count
 
 
-def recalled(
-    model: nn.Module, tokenizer: PreTrainedTokenizerFast, questions: list[world.Question]
-) -> list[bool]:
-    """For each question, whether the likeliest next token is the answer's."""
-    right: list[bool] = []
-    for start in range(0, len(questions), 256):
-        part = questions[start : start + 256]
-        batch = tokenizer([q.prompt for q in part], padding=True, return_tensors="pt")
-        last = batch["attention_mask"].sum(1) - 1
-        logits = model(**batch).logits[torch.arange(len(part)), last]
-        answers = tokenizer([" " + q.answer for q in part], add_special_tokens=False)["input_ids"]
-        right += [a[0] == int(b) for a, b in zip(answers, logits.argmax(-1), strict=True)]
-    return right
-
-
 def save(model: nn.Module, out: Path) -> None:
-    """Write the weights as float16; they load as float32."""
-    from copy import deepcopy
-
+    """Write the weights as float16, under a config that has them loaded as float32."""
     deepcopy(model).half().save_pretrained(out)
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

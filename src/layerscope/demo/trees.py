@@ -66,7 +66,8 @@ def to_conllu(sentence: Sentence, sent_id: str) -> str:
             word.lemma,
             word.upos,
             "_",
-            "|".join(f"{name}={word.feats[name]}" for name in sorted(word.feats, key=str.lower)) or "_",
+            "|".join(f"{name}={word.feats[name]}" for name in sorted(word.feats, key=str.lower))
+            or "_",
             str(head),
             word.deprel,
             "_",

@@ -13,18 +13,19 @@ from functools import cache
 from typing import Literal
 
 from layerscope.demo.chance import Chance
+from layerscope.demo.lexicon import words
 
-NAMES = (
+NAMES = words(
     "Anna Bert Carl Dora Emil Fritz Gina Hugo Ida Jack Kate Leo Mary Nora Otto Paul Rosa Sam Tina "
     "Ursula Victor Wanda Xenia Yusuf Zoe Adam Bella Cora Dirk Ella Felix Greta Hanna Ivan Julia "
     "Kurt Lena Max Nina Oscar"
-).split()
-PERSON_RELATIONS = "friend mother teacher boss neighbour doctor sister rival".split()
+)
+PERSON_RELATIONS = words("friend mother teacher boss neighbour doctor sister rival")
 ATTRIBUTES = {
-    "city": "Paris London Rome Berlin Madrid Oslo Cairo Lima Tokyo Dublin".split(),
-    "job": "baker pilot sailor painter judge farmer cook guard".split(),
-    "pet": "dog cat bird horse fox mouse sheep fish".split(),
-    "colour": "red green orange blue black white pink brown".split(),
+    "city": words("Paris London Rome Berlin Madrid Oslo Cairo Lima Tokyo Dublin"),
+    "job": words("baker pilot sailor painter judge farmer cook guard"),
+    "pet": words("dog cat bird horse fox mouse sheep fish"),
+    "colour": words("red green orange blue black white pink brown"),
 }
 SEED = "world"
 HELD_OUT = 0.25
@@ -67,7 +68,7 @@ def facts() -> dict[tuple[str, str], str]:
     return table
 
 
-def candidates(relation: str) -> list[str]:
+def candidates(relation: str) -> tuple[str, ...]:
     """Everything that could answer a question that asks for `relation` last."""
     return ATTRIBUTES.get(relation, NAMES)
 

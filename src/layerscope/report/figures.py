@@ -33,18 +33,17 @@ def embedded(figure: go.Figure, limit: int = FIGURE_BYTES) -> tuple[dict[str, An
     Raises:
         ValueError: the figure is above the limit and not because of its points.
     """
-    body: dict[str, Any] = figure.to_plotly_json()
+    body = _plain(figure)
     # The page dresses every figure itself, light or dark; 7 kB of template each would be waste.
     body["layout"].pop("template", None)
-    size = len(_json(body))
+    size = _bytes(body)
     if size <= limit:
-        return json.loads(_json(body)), ""
+        return body, ""
     step = math.ceil(size / (0.9 * limit))
-    body["data"] = [_thinned(trace, step) for trace in body["data"]]
-    smaller = _json(body)
-    if len(smaller) > limit:
+    body["data"] = _plain(_thinned(figure, step))["data"]
+    if _bytes(body) > limit:
         raise ValueError(f"its figure takes {size:,} bytes, more than {limit:,}")
-    return json.loads(smaller), f"The figure shows every {_ordinal(step)} point; the table has all."
+    return body, f"The figure shows every {_ordinal(step)} point; the table has all."
 
 
 def described(body: dict[str, Any]) -> str:
@@ -70,16 +69,24 @@ def _axes(layout: dict[str, Any]) -> str:
     return f"; {', '.join(titles)}" if titles else ""
 
 
-def _json(body: dict[str, Any]) -> str:
-    from plotly.io import to_json
-
-    text: str = to_json(body, validate=False)
-    return text
+def _plain(figure: go.Figure) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(figure.to_json())
+    return body
 
 
-def _thinned(trace: dict[str, Any], step: int) -> dict[str, Any]:
+def _bytes(body: dict[str, Any]) -> int:
+    return len(json.dumps(body))
+
+
+def _thinned(figure: go.Figure, step: int) -> go.Figure:
+    import plotly.graph_objects as go
+
+    return go.Figure([_thinned_trace(trace.to_plotly_json(), step) for trace in figure.data])
+
+
+def _thinned_trace(trace: dict[str, Any], step: int) -> dict[str, Any]:
     points = trace.get("x")
-    only_points = trace.get("type") in ("scatter", "scattergl") and trace.get("mode") == "markers"
+    only_points = trace["type"] in ("scatter", "scattergl") and trace.get("mode") == "markers"
     if not only_points or points is None:
         return trace
     thin: dict[str, Any] = _every(trace, step, len(points))

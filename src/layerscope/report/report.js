@@ -10,31 +10,36 @@
   // A finger that scrolls past a figure must not zoom it instead.
   const dragmode = touch ? false : "zoom";
   config.displayModeBar = touch ? false : "hover";
+  // Figures lie on the page, whatever its colour.
   const clear = { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" };
 
   const isDark = () => (root.dataset.theme || (prefersDark.matches ? "dark" : "light")) === "dark";
 
-  const dressed = (layout) => {
+  const dressed = (layout, width) => {
     const template = templates[isDark() ? "dark" : "light"];
-    return { ...layout, ...clear, template, autosize: true, width: undefined };
+    return { dragmode, ...layout, ...clear, template, autosize: true, width };
   };
 
-  const draw = (plot) => {
+  const draw = async (plot, width) => {
     const figure = JSON.parse(plot.nextElementSibling.textContent);
-    return Plotly.react(plot, figure.data, { dragmode, ...dressed(figure.layout) }, config);
+    await Plotly.react(plot, figure.data, dressed(figure.layout, width), config);
+    describe(plot);
   };
 
-  const drawAll = async () => {
-    for (const plot of plots) {
-      await draw(plot);
-    }
-    root.dataset.drawn = isDark() ? "dark" : "light";
+  // The picture is one image to a screen reader; the buttons above it stay buttons.
+  const describe = (plot) => {
+    const [picture, ...layers] = plot.querySelectorAll(".main-svg");
+    picture.setAttribute("role", "img");
+    picture.setAttribute("aria-label", plot.dataset.alternative);
+    for (const layer of layers) layer.setAttribute("aria-hidden", "true");
+    plot.removeAttribute("role");
+    plot.removeAttribute("aria-label");
   };
 
-  const wear = (theme) => {
-    root.dataset.theme = theme;
+  const drawAll = async (width) => {
     label();
-    return drawAll();
+    for (const plot of plots) await draw(plot, width);
+    root.dataset.drawn = isDark() ? "dark" : "light";
   };
 
   const label = () => {
@@ -75,7 +80,8 @@
     return down ? -order : order;
   };
 
-  // Paper is white and cannot be unfolded.
+  // Paper is white, narrower than a screen, and cannot be unfolded.
+  const PAPER_WIDTH = 640;
   const folded = new Set();
   let worn;
   addEventListener("beforeprint", () => {
@@ -84,27 +90,23 @@
       folded.add(details);
       details.open = true;
     }
-    wear("light");
+    root.dataset.theme = "light";
+    drawAll(PAPER_WIDTH);
   });
   addEventListener("afterprint", () => {
     for (const details of folded) details.open = false;
     folded.clear();
-    if (worn) {
-      wear(worn);
-    } else {
-      delete root.dataset.theme;
-      label();
-      drawAll();
-    }
+    if (worn) root.dataset.theme = worn;
+    else delete root.dataset.theme;
+    drawAll();
   });
 
   button.hidden = false;
-  button.addEventListener("click", () => wear(isDark() ? "light" : "dark"));
-  prefersDark.addEventListener("change", () => {
-    label();
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
     drawAll();
   });
+  prefersDark.addEventListener("change", () => drawAll());
   document.querySelectorAll("table").forEach(sortable);
-  label();
   drawAll();
 })();

@@ -62,7 +62,8 @@ def report(
         ValueError: there are none, one cannot draw itself, or the file would pass 8 MB; the
             message names the finding.
     """
-    content = to_html(findings, title=title).encode()
+    # Tokens can hold halves of characters, which no file can: those are written as \\udXXX.
+    content = to_html(findings, title=title).encode("utf-8", "backslashreplace")
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -165,7 +166,7 @@ def _hash(script: str) -> str:
 
 
 def _check_size(page: str, sections: list[Section]) -> None:
-    size = len(page.encode())
+    size = len(page.encode("utf-8", "backslashreplace"))
     if size <= REPORT_BYTES:
         return
     sizes = {s.question: len(json.dumps(s.figure)) + len(s.table.csv) for s in sections}

@@ -15,7 +15,8 @@ ROWS = 200
 """Rows a page shows; the rest is in the CSV."""
 CSV_BYTES = 400_000
 """Larger tables are not carried along: a report is mailed, a saved finding holds everything."""
-MISSING = "–"
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 # Tokens are often nothing but a line break, which a cell would swallow.
 _VISIBLE = str.maketrans({"\n": "⏎", "\r": "␍", "\t": "⇥"})
 
@@ -43,7 +44,9 @@ def view(table: pd.DataFrame) -> TableView:
     """The table's index, unless it only counts rows, and its columns, ready to print."""
     frame = _with_named_index(table)
     shown = frame.iloc[:ROWS]
-    columns = tuple(Column(str(name), _is_numeric(frame.iloc[:, i])) for i, name in enumerate(frame))
+    columns = tuple(
+        Column(str(name), _is_numeric(frame.iloc[:, i])) for i, name in enumerate(frame)
+    )
     cells = [_texts(shown.iloc[:, i]) for i in range(shown.shape[1])]
     rows = tuple(zip(*cells, strict=True)) if cells else ()
     return TableView(columns, rows, len(frame), _csv_link(frame))
@@ -63,17 +66,17 @@ def digits(largest: float) -> int:
 def number(value: float, decimals: int) -> str:
     """A number with fixed decimals; one that they would round to zero keeps two digits.
 
-    >>> number(0.77312, 3), number(0.00001234, 3), number(-2.5, 1), number(12345.6, 0)
-    ('0.773', '1.2e-05', '−2.5', '12,346')
+    >>> number(0.77312, 3), number(0.00001234, 3), number(12345.6, 0)
+    ('0.773', '1.2e-05', '12,346')
     """
     if math.isnan(value):
         return MISSING
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return "∞" if value > 0 else f"{MINUS}∞"
     text = f"{value:,.{decimals}f}"
     if value != 0 and float(text.replace(",", "")) == 0:
         text = f"{value:.2g}"
-    return text.replace("-", "−", 1) if value < 0 else text
+    return text.replace("-", MINUS, 1) if value < 0 else text
 
 
 def _texts(column: pd.Series[Any]) -> list[str]:
@@ -111,7 +114,7 @@ def _float_writer(values: list[float]) -> Callable[[float], str]:
 
 
 def _whole(value: int) -> str:
-    return f"{value}".replace("-", "−")
+    return f"{value}".replace("-", MINUS)
 
 
 def _is_numeric(column: pd.Series[Any]) -> bool:
@@ -129,7 +132,7 @@ def _with_named_index(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _csv_link(frame: pd.DataFrame) -> str:
-    content = frame.to_csv(index=False).encode()
+    content = frame.to_csv(index=False).encode("utf-8", "backslashreplace")
     if len(content) > CSV_BYTES:
         return ""
     return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode()}"

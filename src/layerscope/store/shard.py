@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerscope.store import layout, rows
+from layerscope.store import layout, rowfile
 from layerscope.store.disk import publish
 from layerscope.store.errors import CorruptShard
 from layerscope.store.key import FORMAT
@@ -24,7 +25,6 @@ from layerscope.store.layout import SiteSpec, checksum
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 
 def shard_name(index: int) -> str:
@@ -48,7 +48,7 @@ def write_shard(
     """
     _check(sites, tensors, len(frame))
     buffers = {name: raw_bytes(tensors[name]) for name in sites}
-    table = rows.encode(frame)
+    table = rowfile.encode(frame)
     header = layout.encode(
         sites,
         len(frame),
@@ -64,8 +64,14 @@ def write_shard(
     )
     size = len(header) + sum(data.nbytes for data in buffers.values())
     name = shard_name(index)
-    publish(folder / f"{name}.parquet", [table], table.nbytes)
-    publish(folder / f"{name}.safetensors", [header, *buffers.values()], size)
+    partner = folder / f"{name}.parquet"
+    publish(partner, [table], table.nbytes)
+    try:
+        publish(folder / f"{name}.safetensors", [header, *buffers.values()], size)
+    except BaseException:
+        with suppress(OSError):
+            partner.unlink(missing_ok=True)
+        raise
 
 
 def _check(sites: Mapping[str, SiteSpec], tensors: Mapping[str, Tensor], count: int) -> None:
@@ -83,7 +89,7 @@ def _check(sites: Mapping[str, SiteSpec], tensors: Mapping[str, Tensor], count: 
 def raw_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a tensor in C order; no copy where it already lies so in host memory."""
     flat = tensor.detach().contiguous().cpu().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ class Shard:
         The file is opened and closed here, so a thousand shards hold no file handles.
         """
         size = self.path.stat().st_size
-        storage = torch.UntypedStorage.from_file(str(self.path), False, size)
+        storage: Any = torch.UntypedStorage.from_file(str(self.path), False, size)
         start = self.offsets[site] // spec.dtype.itemsize
         empty = torch.empty(0, dtype=spec.dtype)
         return empty.set_(storage, start, (self.rows, spec.width), (spec.width, 1))
@@ -184,8 +190,7 @@ class Shard:
         """
         sums = json.loads(self.metadata["crc32"])
         for site, spec in sites.items():
-            data = memoryview(self.array(site, spec).reshape(-1).view(torch.uint8).numpy())
-            if checksum(data) != sums[site]:
+            if checksum(raw_bytes(self.array(site, spec))) != sums[site]:
                 raise corrupt(self.path, f"is damaged in {site} (checksum differs)")
         if checksum(self.rows_path.read_bytes()) != self.metadata["rows_crc32"]:
             raise corrupt(self.rows_path, "is damaged or of another run (checksum differs)")

@@ -1,0 +1,230 @@
+"""How many causal language models of transformers `anatomy` locates, and how many pass its checks.
+
+Every type of AutoModelForCausalLM is tried twice: its default config on the meta device (is a stack
+of the config's number of layers found from declarations and structure?), and shrunk to a few narrow
+layers with random weights (is every check passed?). Each type runs under a time limit in a worker
+process; what is done is kept beside the results, so an interrupted run goes on.
+
+    python benchmarks/anatomy_coverage.py [--quick] [--only NAME ...] [--again]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from _common import RESULTS, save
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+LIMIT_S = 40
+DONE = RESULTS / "anatomy_coverage.partial.jsonl"
+LAYERS = 4
+
+# What a shrunk config gets, by the name of the setting.
+SMALL: dict[str, int] = {
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), LAYERS),
+    **dict.fromkeys(("decoder_layers", "encoder_layers", "num_decoder_layers"), LAYERS),
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim", "word_embed_proj_dim"), 64),
+    **dict.fromkeys(("embedding_size", "lru_width", "attention_hidden_size", "emb_dim"), 64),
+    **dict.fromkeys(("intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size"), 96),
+    **dict.fromkeys(("decoder_ffn_dim", "encoder_ffn_dim", "feed_forward_size", "d_inner"), 96),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 48),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), 4),
+    **dict.fromkeys(("decoder_attention_heads", "encoder_attention_heads"), 4),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "n_head_kv"), 2),
+    **dict.fromkeys(("head_dim", "attention_head_size", "global_head_dim", "d_head", "d_kv"), 16),
+    **dict.fromkeys(("vocab_size", "pad_vocab_size", "vocab_size_per_layer_input"), 128),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
+    **dict.fromkeys(("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts"), 2),
+    **dict.fromkeys(("n_group", "topk_group", "moe_layer_start_index"), 1),
+    **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 32),
+    **dict.fromkeys(("qk_nope_head_dim", "v_head_dim"), 16),
+    **dict.fromkeys(("qk_rope_head_dim", "rotary_dim"), 8),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len"), 128),
+    **dict.fromkeys(("image_size",), 32),
+    **dict.fromkeys(("patch_size",), 8),
+}
+PER_LAYER = ("layer_types", "mlp_layer_types", "layers_block_type", "attention_layers")
+
+
+def shrink(config: Any) -> None:
+    """Make a config small in place, with its inner configs; lists that go by layer are cut."""
+    for name, value in list(vars(config).items()):
+        if hasattr(value, "to_dict") and hasattr(value, "model_type"):
+            shrink(value)
+        elif name in SMALL and isinstance(value, int) and not isinstance(value, bool):
+            setattr(config, name, min(value, SMALL[name]) if value > 0 else value)
+        elif name in PER_LAYER and isinstance(value, list):
+            setattr(config, name, _spread(value))
+        elif name.endswith("token_id") and isinstance(value, int):
+            setattr(config, name, min(value, 3))
+
+
+def _spread(kinds: list[Any]) -> list[Any]:
+    """LAYERS entries that show every kind of layer, in the order of first appearance."""
+    distinct = list(dict.fromkeys(kinds))[:LAYERS]
+    return (distinct * LAYERS)[:LAYERS]
+
+
+def locate(kind: str) -> dict[str, Any]:
+    """The default config on the meta device."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from layerscope.hooks.anatomy import anatomy
+    from layerscope.hooks.stacks import text_config
+
+    config = AutoConfig.for_model(kind)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    count = getattr(text_config(model), "num_hidden_layers", None)
+    blocks = anatomy(model).blocks
+    return {
+        "built": True,
+        "located": len(blocks) == count,
+        "blocks": len(blocks),
+        "expected": count,
+        "where": blocks[0].path if blocks else None,
+    }
+
+
+def check(kind: str) -> dict[str, Any]:
+    """The shrunk model with random weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from layerscope.hooks.anatomy import anatomy
+    from layerscope.planted.families import loosen_
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind)
+    shrink(config)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    loosen_(model)
+    found = anatomy(model)
+    failed = {c.name: c.detail for c in found.checks if c.passed is False}
+    unrun = [c.detail for c in found.checks if c.passed is None and c.detail.startswith("not run")]
+    return {
+        "ran": not unrun,
+        "passed": not failed and not unrun,
+        "failed": failed,
+        "why": unrun[0] if unrun else "",
+        "kinds": sorted({block.kind for block in found.blocks}),
+    }
+
+
+def attempt(kind: str) -> dict[str, Any]:
+    """Both trials of one type; an exception is a result."""
+    warnings.filterwarnings("ignore")
+    signal.signal(signal.SIGALRM, _too_slow)
+    row: dict[str, Any] = {"type": kind}
+    start = time.perf_counter()
+    for trial in (locate, check):
+        signal.alarm(LIMIT_S)
+        try:
+            row |= trial(kind)
+        except Exception as error:  # any type may fail in its own way; the table says how
+            row[f"{trial.__name__}_error"] = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+        finally:
+            signal.alarm(0)
+    row["seconds"] = round(time.perf_counter() - start, 2)
+    return row
+
+
+def _too_slow(*_: Any) -> None:
+    raise TimeoutError(f"more than {LIMIT_S} s")
+
+
+def _quiet() -> None:
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+
+
+def types() -> list[str]:
+    """Every model type that AutoModelForCausalLM knows."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def remembered() -> dict[str, dict[str, Any]]:
+    if not DONE.is_file():
+        return {}
+    return {row["type"]: row for row in map(json.loads, DONE.read_text().splitlines())}
+
+
+def run(kinds: list[str], done: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    todo = [kind for kind in kinds if kind not in done]
+    context = multiprocessing.get_context("spawn")
+    RESULTS.mkdir(exist_ok=True)
+    with context.Pool(2, initializer=_quiet, maxtasksperchild=40) as pool, DONE.open("a") as log:
+        for i, row in enumerate(pool.imap_unordered(attempt, todo), 1):
+            done[row["type"]] = row
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            print(f"{i}/{len(todo)} {row['type']}: {verdict(row)}", flush=True)
+    return done
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """One line: passed, or the first reason why not."""
+    if not row.get("built"):
+        return f"not built from its default config: {row.get('locate_error')}"
+    if "check_error" in row:
+        return f"not built small: {row['check_error']}"
+    if not row.get("ran"):
+        return f"not run small: {row['why']}"
+    found = "" if row["located"] else f"{row['blocks']} blocks, config says {row['expected']}; "
+    if row["failed"]:
+        return found + "; ".join(f"{name}: {detail}" for name, detail in row["failed"].items())
+    return found + "passed"
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    built = [row for row in rows if row.get("built")]
+    ran = [row for row in built if row.get("ran")]
+    return {
+        "types": len(rows),
+        "built": len(built),
+        "located": sum(bool(row["located"]) for row in built),
+        "ran_small": len(ran),
+        "passed": sum(bool(row["passed"]) for row in ran),
+        "rest": {row["type"]: verdict(row) for row in rows if verdict(row) != "passed"},
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="every tenth type; nothing is saved")
+    parser.add_argument("--only", nargs="*", default=[], help="these types; nothing is saved")
+    parser.add_argument("--again", action="store_true", help="forget an interrupted run")
+    asked = parser.parse_args()
+    if asked.again:
+        DONE.unlink(missing_ok=True)
+    if asked.only or asked.quick:
+        rows = [attempt(kind) for kind in asked.only or types()[::10]]
+        figures = summary(rows)
+        print(json.dumps({k: v for k, v in figures.items() if k != "rows"}, indent=1))
+        return
+    start = time.perf_counter()
+    done = run(types(), remembered())
+    figures = summary([done[kind] for kind in types()])
+    figures["seconds"] = round(time.perf_counter() - start, 1)
+    print(json.dumps({k: v for k, v in figures.items() if k != "rows"}, indent=1))
+    save("anatomy_coverage", figures)
+    DONE.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""An anatomy as a readable tree, in plain text and in HTML."""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import groupby
+
+from layerscope.hooks.anatomy import Anatomy, Block, Check
+
+MARKS = {True: "ok", False: "FAILED", None: "-"}
+
+
+def tree(found: Anatomy) -> str:
+    """Model, blocks with the sites of one block of each kind, head, verdicts."""
+    lines = [found.model]
+    lines += _line(found, "encoder.embed", "")
+    lines += _stack(found, found.encoder, "encoder.blocks")
+    lines += _line(found, "encoder.norm", "")
+    lines += _line(found, "embed", found.embed or "")
+    lines += _stack(found, found.blocks, "blocks")
+    lines += _line(found, "norm", "") + _line(found, "logits", found.unembed or "")
+    if not found.blocks:
+        lines += [f"  {path}" for path in found.modules]
+    lines += ["checks", *(f"  {_verdict(check)}" for check in found.checks)]
+    lines += [f"note: {note}" for note in found.notes]
+    return "\n".join(lines)
+
+
+def _line(found: Anatomy, site: str, via: str) -> list[str]:
+    if site not in found.sites:
+        return []
+    place, shape = found.sites[site], found.shapes.get(site, "")
+    via = f"  ({via})" if via else ""
+    return [f"  {site:<28}{shape:<12}  {place}{via}"]
+
+
+def _stack(found: Anatomy, blocks: tuple[Block, ...], name: str) -> list[str]:
+    """Runs of like blocks are shown by their first."""
+    lines = []
+    for _, run in groupby(blocks, key=lambda block: _pattern(found, block, name)):
+        alike = list(run)
+        first, last = alike[0], alike[-1]
+        span = f"{first.index}" if first is last else f"{first.index}..{last.index}"
+        where = first.path if first is last else f"{first.path} .. {last.path}"
+        kind = f": {first.kind}" if first.kind else ""
+        lines.append(f"  {name}.{span}  {where}{kind}; returns {first.returns}")
+        mine = f"{name}.{first.index}."
+        for site in (s for s in found.sites if s.startswith(mine)):
+            lines += [f"  {line}" for line in _line(found, site, "")]
+    return lines
+
+
+def _pattern(found: Anatomy, block: Block, name: str) -> tuple[object, ...]:
+    """What two blocks of a kind share: sites, shapes, sublayers."""
+    mine = f"{name}.{block.index}."
+    sites = [(s.removeprefix(mine), found.shapes.get(s)) for s in found.sites if s.startswith(mine)]
+    return (block.kind, block.returns, tuple(sites))
+
+
+def _verdict(check: Check) -> str:
+    error = "" if check.error is None else f" (error {check.error:.1e})"
+    return f"{MARKS[check.passed]:<7}{check.name}{error}: {check.detail}"
+
+
+def html(found: Anatomy) -> str:
+    """A fragment for a notebook: verdicts as a table, the tree folded below."""
+    colour = {True: "#2a7f3e", False: "#b3261e", None: "#777"}
+    rows = "".join(
+        f"<tr><td style='color:{colour[check.passed]}'>{MARKS[check.passed]}</td>"
+        f"<td style='text-align:left'>{escape(check.name)}</td>"
+        f"<td>{'' if check.error is None else f'{check.error:.1e}'}</td>"
+        f"<td style='text-align:left'>{escape(check.detail)}</td></tr>"
+        for check in found.checks
+    )
+    return (
+        f"<p><b>{escape(found.model)}</b>, {len(found.blocks)} blocks</p>"
+        "<table><thead><tr><th></th><th>check</th><th>error</th><th></th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+        f"<details><summary>sites</summary><pre>{escape(tree(found))}</pre></details>"
+    )

@@ -1,0 +1,49 @@
+"""In which order rows are read when they are shuffled: mixed over all rows, kind to a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+RUN_BYTES = 64 << 10
+"""Neighbouring rows that enter a pool together: large enough for a disk to read at speed."""
+POOL_BYTES = 1 << 30
+"""What is mixed uniformly at a time; must stay in the page cache while it is being read."""
+
+Index = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def shuffled(count: int, row_bytes: int, seed: int) -> Iterator[Index]:
+    """All of ``range(count)`` once, in pools: cut at random places, mixed inside each pool.
+
+    Up to POOL_BYTES there is one pool, so the order is a uniform permutation. Beyond, each pool
+    is made of runs of RUN_BYTES from random places of the whole range, and is then permuted row
+    by row: the memory needed stays bounded and a disk reads runs, not single rows.
+    """
+    random = np.random.default_rng(seed)
+    run = max(1, RUN_BYTES // row_bytes)
+    runs_in_pool = max(1, POOL_BYTES // (run * row_bytes))
+    runs = random.permutation(-(-count // run))
+    for first in range(0, len(runs), runs_in_pool):
+        pool = (runs[first : first + runs_in_pool, None] * run + np.arange(run)).ravel()
+        yield random.permutation(pool[pool < count])
+
+
+def in_order(count: int, size: int) -> Iterator[Index]:
+    """``range(count)`` in pieces of `size`."""
+    for first in range(0, count, size):
+        yield np.arange(first, min(first + size, count))
+
+
+def cut(pieces: Iterator[Index], size: int) -> Iterator[Index]:
+    """The same numbers in pieces of exactly `size`; only the last may be shorter."""
+    kept: Index = np.empty(0, np.int64)
+    for piece in pieces:
+        kept = np.concatenate([kept, piece]) if len(kept) else piece
+        whole = len(kept) - len(kept) % size
+        yield from (kept[first : first + size] for first in range(0, whole, size))
+        kept = kept[whole:]
+    if len(kept):
+        yield kept

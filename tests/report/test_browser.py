@@ -1,0 +1,350 @@
+"""The report in a real browser: what a reader sees, and can do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from layerscope.finding import Finding, Provenance
+from layerscope.report import report
+from layerscope.theme import SURFACES
+
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOSTILE = "</script><img src=x onerror='window.hurt=1'><a href='javascript:window.hurt=1'>a</a>"
+NEWEST = "document.documentElement.dataset.drawn"
+
+
+class Hostile(Finding):
+    question: ClassVar[str] = HOSTILE
+
+    def answer(self) -> str:
+        return HOSTILE
+
+    def figure(self) -> go.Figure:
+        bar = go.Bar(x=[HOSTILE], y=[1], name=HOSTILE, text=[HOSTILE])
+        return go.Figure(bar).update_layout(title_text=HOSTILE, showlegend=True)
+
+
+class Points(Finding):
+    question: ClassVar[str] = "Where do the points lie?"
+
+    def answer(self) -> str:
+        return "On a line."
+
+    def figure(self) -> go.Figure:
+        x = self.table["x"]
+        return go.Figure(go.Scattergl(x=x, y=x, mode="markers"))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        missing = "chromium and chromedriver are not installed: the report cannot be looked at"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def path(findings: list[Finding], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(findings, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, path: Path) -> webdriver.Chrome:
+    return opened(browser, path)
+
+
+def opened(
+    browser: webdriver.Chrome, path: Path, *, width: int = 1280, dark: bool = False
+) -> webdriver.Chrome:
+    """The page, freshly loaded and fully drawn, in a window of this width."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width < 500})
+    # Moving pages cannot be clicked: this reader prefers that nothing moves.
+    prefer(browser, color_scheme="dark" if dark else "light", reduced_motion="reduce")
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    wait_for_dress(browser, "dark" if dark else "light")
+    return browser
+
+
+def prefer(browser: webdriver.Chrome, **preferences: str) -> None:
+    features = [
+        {"name": f"prefers-{name.replace('_', '-')}", "value": value}
+        for name, value in preferences.items()
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def wait_for_dress(browser: webdriver.Chrome, dress: str) -> None:
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(f"return {NEWEST}") == dress)
+
+
+def script(browser: webdriver.Chrome, code: str) -> Any:
+    return browser.execute_script(f"return {code}")  # type: ignore[no-untyped-call]
+
+
+def tick_color(browser: webdriver.Chrome) -> str:
+    return str(script(browser, "getComputedStyle(document.querySelector('.xtick text')).fill"))
+
+
+def rgb(color: str) -> str:
+    return f"rgb({', '.join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5))})"
+
+
+def focused(browser: webdriver.Chrome) -> str:
+    return browser.switch_to.active_element.accessible_name
+
+
+def press(browser: webdriver.Chrome, *keys: str) -> None:
+    ActionChains(browser).send_keys(*keys).perform()
+
+
+def test_every_figure_is_drawn(page: webdriver.Chrome, findings: list[Finding]) -> None:
+    sizes = script(
+        page,
+        "[...document.querySelectorAll('.plot')].map(plot => {"
+        " const box = plot.querySelector('.main-svg').getBoundingClientRect();"
+        " return [box.width, box.height, plot.querySelectorAll('path, text').length] })",
+    )
+    assert len(sizes) == len(findings)
+    for width, height, marks in sizes:
+        assert width > 600
+        assert height == 420
+        assert marks > 5
+
+
+def test_the_console_is_silent(page: webdriver.Chrome) -> None:
+    page.find_element(By.ID, "theme").click()
+    wait_for_dress(page, "dark")
+    assert page.get_log("browser") == []
+
+
+def test_nothing_is_fetched(page: webdriver.Chrome, path: Path) -> None:
+    log = "".join(entry["message"] for entry in page.get_log("performance"))
+    assert path.as_uri() in log
+    assert '"url":"http' not in log
+
+
+def test_hovering_shows_the_value(page: webdriver.Chrome) -> None:
+    plot = page.find_elements(By.CLASS_NAME, "plot")[1]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
+    bump = plot.find_elements(By.CSS_SELECTOR, ".scatterlayer .points path")[3]
+    ActionChains(page).move_to_element(bump).perform()
+    hover = WebDriverWait(page, 5).until(
+        lambda _: plot.find_elements(By.CSS_SELECTOR, ".hoverlayer text")
+    )
+    assert "0.791" in " ".join(str(part.text) for part in hover)
+
+
+def test_the_page_follows_the_system_and_the_button(browser: webdriver.Chrome, path: Path) -> None:
+    page = opened(browser, path, dark=True)
+    assert tick_color(page) == rgb(SURFACES["dark"]["muted"])
+    assert script(page, "getComputedStyle(document.body).backgroundColor") == rgb(
+        SURFACES["dark"]["paper"]
+    )
+
+    page.find_element(By.ID, "theme").click()
+    wait_for_dress(page, "light")
+    assert tick_color(page) == rgb(SURFACES["light"]["muted"])
+    assert script(page, "getComputedStyle(document.body).backgroundColor") == rgb(
+        SURFACES["light"]["paper"]
+    )
+    assert page.find_element(By.ID, "theme").accessible_name == "Switch to dark colours"
+
+
+def test_a_change_of_the_system_is_followed_at_once(page: webdriver.Chrome) -> None:
+    prefer(page, color_scheme="dark")
+    wait_for_dress(page, "dark")
+    assert tick_color(page) == rgb(SURFACES["dark"]["muted"])
+
+
+def test_nothing_moves_for_those_who_prefer_it(page: webdriver.Chrome) -> None:
+    behavior = "getComputedStyle(document.documentElement).scrollBehavior"
+    assert script(page, behavior) == "auto"
+    prefer(page, reduced_motion="no-preference")
+    assert script(page, behavior) == "smooth"
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_scrolls_only_downwards(browser: webdriver.Chrome, path: Path, width: int) -> None:
+    page = opened(browser, path, width=width)
+    page.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert script(page, "document.documentElement.scrollWidth") <= width
+    inside = script(
+        page,
+        "[...document.querySelectorAll('.plot, .scroll, nav, pre')]"
+        ".map(box => box.getBoundingClientRect().right)",
+    )
+    assert max(inside) <= width
+    tables = script(
+        page, "[...document.querySelectorAll('.scroll')].map(b => b.scrollWidth - b.clientWidth)"
+    )
+    assert max(tables) > 0, "the wide table scrolls in its own box"
+
+
+def test_a_finger_scrolls_past_a_figure(browser: webdriver.Chrome, path: Path) -> None:
+    page = opened(browser, path, width=390)
+    assert script(page, "document.querySelector('.plot')._fullLayout.dragmode") is False
+    assert script(page, "document.querySelectorAll('.modebar-btn').length") == 0
+
+
+def test_figures_follow_the_window(page: webdriver.Chrome) -> None:
+    metrics = {"width": 700, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    width = "document.querySelector('.main-svg').getBoundingClientRect().width"
+    WebDriverWait(page, 5).until(lambda b: script(b, width) < 700)
+    assert script(page, "document.documentElement.scrollWidth") <= 700
+
+
+def test_the_keyboard_reaches_contents_button_and_tables(page: webdriver.Chrome) -> None:
+    reached = []
+    for _ in range(8):
+        press(page, Keys.TAB)
+        reached.append(focused(page))
+    assert reached[0] == "Skip to the findings"
+    assert reached[1] == "Switch to dark colours"
+    assert reached[2] == "What is this model made of?"
+    assert reached[3] == "At which layer can the word class be read off?"
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert script(page, outline) == "solid"
+
+
+def test_the_skip_link_leads_past_the_contents(page: webdriver.Chrome) -> None:
+    press(page, Keys.TAB, Keys.ENTER, Keys.TAB)
+    assert focused(page) == "Link to this finding"
+    assert script(page, "document.activeElement.closest('section').id").startswith("1-")
+
+
+def test_a_fold_opens_with_enter(page: webdriver.Chrome) -> None:
+    summary = page.find_element(By.TAG_NAME, "summary")
+    page.execute_script("arguments[0].focus()", summary)
+    press(page, Keys.ENTER)
+    assert script(page, "document.querySelector('details').open") is True
+
+
+def test_the_button_turns_with_the_space_bar(page: webdriver.Chrome) -> None:
+    page.execute_script("document.getElementById('theme').focus()")
+    press(page, Keys.SPACE)
+    wait_for_dress(page, "dark")
+
+
+def test_a_picture_has_a_name_and_its_buttons_stay_buttons(
+    page: webdriver.Chrome, findings: list[Finding]
+) -> None:
+    pictures = page.find_elements(By.CSS_SELECTOR, "[role=img]")
+    assert [picture.tag_name for picture in pictures] == ["svg"] * len(findings)
+    assert pictures[1].accessible_name.startswith(findings[1].answer())
+    assert script(page, "document.querySelector('[role=img] button')") is None
+    assert page.find_elements(By.CSS_SELECTOR, ".modebar button")
+
+
+def test_no_button_offers_to_upload_the_figure(page: webdriver.Chrome) -> None:
+    names = script(
+        page, "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title).join()"
+    )
+    assert "Download plot as a PNG" in names
+    assert "hare" not in names
+    assert "loud" not in names
+
+
+def test_a_table_sorts_by_number_and_keeps_missing_values_last(page: webdriver.Chrome) -> None:
+    page.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    table = page.find_elements(By.TAG_NAME, "table")[2]
+    head = table.find_elements(By.CSS_SELECTOR, "th button")[1]
+
+    def classes() -> list[str]:
+        return [row.text.split()[0] for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")]
+
+    head.click()
+    assert classes() == ["VERB", "NOUN", "PUNCT", "X"]
+    head.click()
+    assert classes() == ["PUNCT", "NOUN", "VERB", "X"]
+    assert table.find_elements(By.TAG_NAME, "th")[1].get_attribute("aria-sort") == "descending"
+
+
+def test_text_columns_sort_by_text(page: webdriver.Chrome) -> None:
+    page.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    table = page.find_elements(By.TAG_NAME, "table")[2]
+    table.find_element(By.CSS_SELECTOR, "th button").click()
+    rows = table.find_elements(By.CSS_SELECTOR, "tbody tr")
+    assert [row.text.split()[0] for row in rows] == ["NOUN", "PUNCT", "VERB", "X"]
+
+
+def test_paper_is_light_unfolded_and_fits(browser: webdriver.Chrome, path: Path) -> None:
+    page = opened(browser, path, dark=True)
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    wait_for_dress(page, "light")
+    assert script(page, "document.querySelectorAll('details:not([open])').length") == 0
+    widths = script(page, "[...document.querySelectorAll('.main-svg')].map(svg => svg.clientWidth)")
+    assert max(widths) <= 700
+
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    wait_for_dress(page, "dark")
+    assert script(page, "document.querySelectorAll('details[open]').length") == 0
+    assert script(page, "document.querySelector('.main-svg').clientWidth") > 700
+
+
+def test_hostile_text_does_nothing(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    table = pd.DataFrame({HOSTILE: [HOSTILE]})
+    finding = Hostile(table, Provenance(parameters={HOSTILE: HOSTILE}), (HOSTILE,))
+    page = opened(browser, report(finding, tmp_path / "r.html", title=HOSTILE))
+    for link in page.find_elements(By.CSS_SELECTOR, ".plot a"):
+        assert not (link.get_attribute("href") or "").startswith("javascript:")
+    assert script(page, "window.hurt") is None
+    assert script(page, "document.querySelectorAll('img').length") == 0
+    assert page.title == HOSTILE
+    assert page.find_element(By.CLASS_NAME, "answer").text == HOSTILE
+    assert page.get_log("browser") == []
+
+
+def test_a_script_that_slips_in_is_stopped(
+    browser: webdriver.Chrome, path: Path, tmp_path: Path
+) -> None:
+    tampered = tmp_path / "tampered.html"
+    html = path.read_text("utf-8")
+    tampered.write_text(html.replace("<header>", "<script>window.hurt = 1</script><header>"))
+    page = opened(browser, tampered)
+    assert script(page, "window.hurt") is None
+    assert "Content Security Policy" in page.get_log("browser")[0]["message"]
+
+
+def test_point_clouds_are_drawn(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    finding = Points(pd.DataFrame({"x": range(5000)}), Provenance())
+    page = opened(browser, report(finding, tmp_path / "r.html"))
+    assert script(page, "document.querySelectorAll('.plot canvas').length") >= 1
+    errors = [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+    assert errors == []
