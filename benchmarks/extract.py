@@ -43,8 +43,8 @@ def bare(model: GPT2LMHeadModel, corpus: Corpus, tokenizer: Any, plan: dict[str,
         too_long="truncate",
     )  # fmt: skip
     steps = [
-        step.inputs(torch.device("cpu"))[1]
-        for _, prepare in feed.shards(plan["shard"])
+        step.inputs(torch.device("cpu"), torch.float32)[1]
+        for _, prepare in feed.shards(plan)
         for step in prepare().steps(plan["batch"])
     ]
     start = time.perf_counter()

@@ -101,8 +101,8 @@ def measure(device: str, quick: bool) -> dict[str, Any]:
         special_tokens=False, too_long="truncate",
     )  # fmt: skip
     steps = [
-        step.inputs(torch.device(device))[1]
-        for _, prepare in feed.shards(plan["shard"])
+        step.inputs(torch.device(device), torch.bfloat16)[1]
+        for _, prepare in feed.shards(plan)
         for step in prepare().steps(plan["batch"])
     ]
     bare(model, steps[:2])

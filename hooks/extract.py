@@ -1,27 +1,22 @@
 """Model and corpus to a store: every wanted activation, computed once.
 
-The forward pass stops after the last wanted site, pads are dropped before anything is stored, and
-one shard is written while the next is computed.
+The forward pass stops after the last wanted site, and pads are dropped before anything is stored.
 """
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from layerscope.hooks.feeds import Feed, Shard, Step, feed_of
+from layerscope.hooks.feeds import Feed, feed_of
+from layerscope.hooks.filling import Filling, out_of_memory, running, too_big
 from layerscope.hooks.load import device_of, dtype_of, parameter_count
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.sites import resolve
-from layerscope.hooks.watch import StopForward, watch
 from layerscope.store import Store, default_folder, identity_of, key_of
 
 if TYPE_CHECKING:
@@ -29,7 +24,6 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHARD_BYTES = {"cpu": 48 << 20, "cuda": 512 << 20}
-See = Callable[[str, Tensor], None]
 
 
 def extract(
@@ -99,7 +93,7 @@ def extract(
     with evaluating(model), torch.inference_mode():
         store = _open(model, feed, sites, kept, parts, folder, batch_tokens)
         if not store.complete:
-            _Filling(model, feed, store, progress).run()
+            Filling(model, feed, store, progress).run()
     return store
 
 
@@ -132,10 +126,10 @@ def _open(
     first = feed.first()
     seen: dict[str, tuple[int, int]] = {}
     try:
-        with _running(model, sites) as run:
+        with running(model, sites) as run:
             run(first, lambda site, x: seen.update({site: (x.shape[0], x.shape[1])}))
     except RuntimeError as error:
-        raise (_too_big(feed.unit) if _out_of_memory(error) else error) from error
+        raise (too_big(feed.unit) if out_of_memory(error) else error) from error
     widths = {site: seen[site][1] for site in sites}
     row_bytes = sum(widths.values()) * dtype.itemsize
     room = SHARD_BYTES.get(device, SHARD_BYTES["cuda"]) / row_bytes
@@ -149,182 +143,3 @@ def _open(
         "plan": plan,
     }
     return Store.create(folder, parts, sites=widths, dtype=dtype, about=about)
-
-
-@contextmanager
-def _running(model: nn.Module, sites: Sequence[str]) -> Iterator[Callable[[Step, See], None]]:
-    """Attach once, then run steps: `run(step, see)` calls `see(site, rows)` for each site."""
-    device, dtype = device_of(model), dtype_of(model)
-    current: list[tuple[Step, See]] = []
-    missing: set[str] = set()
-
-    def collect(site: str, x: Tensor) -> None:
-        step, see = current[-1]
-        missing.discard(site)
-        see(site, step.rows(site, x))
-
-    def run(step: Step, see: See) -> None:
-        args, kwargs = step.inputs(device, dtype)
-        current[:] = [(step, see)]
-        missing.update(sites)
-        with suppress(StopForward):
-            model(*args, **kwargs)
-        if missing:
-            raise LookupError(f"the model ran, but never reached {', '.join(sorted(missing))}")
-
-    with watch(model, sites, collect, stop=True):
-        yield run
-
-
-class _Filling:
-    """One process at work on a store."""
-
-    def __init__(self, model: nn.Module, feed: Feed, store: Store, progress: bool) -> None:
-        self.model, self.feed, self.store, self.progress = model, feed, store, progress
-        self.device = device_of(model)
-        self.batch: int = store.about["plan"]["batch"]
-        self.notes: list[str] = []
-
-    def run(self) -> None:
-        """Fill what is missing; shards that another process holds are awaited at the end."""
-        from tqdm.auto import tqdm
-
-        with (
-            ThreadPoolExecutor(1) as writer,
-            _running(self.model, list(self.store.sites)) as self.forward,
-            tqdm(total=len(self.feed), unit=self.feed.unit, disable=not self.progress) as bar,
-        ):
-            bar.set_description(f"extract {self.feed.name}")
-            while True:
-                shards, busy = self._pass(writer, bar)
-                if not busy:
-                    break
-                bar.set_postfix_str(f"waiting for {busy} shards of another process")
-                time.sleep(0.5)
-        self.store.finish(shards, self._all_notes())
-
-    def _pass(self, writer: ThreadPoolExecutor, bar: Any) -> tuple[int, int]:
-        """Go once over all shards. Returns how many there are, and how many others hold."""
-        bar.reset()
-        index, busy = -1, 0
-        pending: Future[None] | None = None
-        for index, (size, prepare) in enumerate(self.feed.shards(self.store.about["plan"])):
-            with ExitStack() as claim:
-                if not self.store.has(index):
-                    if claim.enter_context(self.store.claim(index)):
-                        if not self.store.has(index):
-                            done = self._compute(prepare())
-                            if pending is not None:
-                                pending.result()
-                            pending = writer.submit(self._write, index, done, claim.pop_all())
-                    else:
-                        busy += 1
-            bar.update(size)
-        if pending is not None:
-            pending.result()
-        return index + 1, busy
-
-    def _compute(self, shard: Shard) -> tuple[Shard, dict[str, Tensor], Any]:
-        buffers = {
-            name: torch.empty(shard.rows, spec.width, dtype=spec.dtype, device=self.device)
-            for name, spec in self.store.sites.items()
-        }
-        for step in shard.steps(self.batch):
-            self._step(step, buffers)
-        self._refuse_broken(shard, buffers)
-        return shard, *_to_host(buffers)
-
-    def _step(self, step: Step, buffers: dict[str, Tensor]) -> None:
-        """One batch into its places; out of memory, it is halved and goes on."""
-        place = step.place.to(self.device, non_blocking=True)
-
-        def keep(site: str, rows: Tensor) -> None:
-            into = buffers[site]
-            if rows.device != into.device:
-                rows = rows.to(into.device, non_blocking=True)
-            into.index_copy_(0, place, rows.to(into.dtype))
-
-        try:
-            self.forward(step, keep)
-            return
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            halves = step.halves()
-            if halves is None:
-                raise _too_big(self.feed.unit) from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self._halve()
-        for half in halves:
-            self._step(half, buffers)
-
-    def _halve(self) -> None:
-        self.batch = max(1, self.batch // 2)
-        note = f"ran out of memory; batches were halved to {self.batch}"
-        warnings.warn(note, stacklevel=2)
-        self.notes.append(note)
-
-    def _refuse_broken(self, shard: Shard, buffers: dict[str, Tensor]) -> None:
-        for site, rows in buffers.items():
-            # The sum of finite float32 activations is finite; only then look for the place.
-            if torch.isfinite(rows.sum(dtype=torch.float64)):
-                continue
-            bad = (~torch.isfinite(rows)).any(1).nonzero()
-            if len(bad):
-                row = int(bad[0])
-                kind = "NaN" if rows[row].isnan().any() else "infinite"
-                raise ValueError(
-                    f"{site} is {kind} at {shard.describe(row)} ({len(bad)} such rows in this "
-                    "shard); the model's weights, dtype or input are broken there. Nothing of "
-                    "this shard was written"
-                )
-
-    def _write(
-        self, index: int, done: tuple[Shard, dict[str, Tensor], Any], claim: ExitStack
-    ) -> None:
-        with claim:
-            shard, tensors, ready = done
-            if ready is not None:
-                ready.synchronize()
-            self.store.write(index, tensors, shard.table(), shard.info)
-
-    def _all_notes(self) -> list[str]:
-        return [*self.feed.notes(self.store.info), *dict.fromkeys(self.notes)]
-
-
-def _to_host(buffers: dict[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
-    """The buffers in host memory; from CUDA on a side stream, with the event to wait for."""
-    if all(rows.device.type == "cpu" for rows in buffers.values()):
-        return buffers, None
-    stream = _side_stream(next(iter(buffers.values())).device)
-    stream.wait_stream(torch.cuda.current_stream())
-    host = {}
-    with torch.cuda.stream(stream):
-        for site, rows in buffers.items():
-            host[site] = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
-            host[site].copy_(rows, non_blocking=True)
-            rows.record_stream(stream)
-        ready = torch.cuda.Event()
-        ready.record(stream)
-    return host, ready
-
-
-_STREAMS: dict[torch.device, Any] = {}
-
-
-def _side_stream(device: torch.device) -> Any:
-    if device not in _STREAMS:
-        _STREAMS[device] = torch.cuda.Stream(device)
-    return _STREAMS[device]
-
-
-def _too_big(unit: str) -> RuntimeError:
-    return RuntimeError(
-        f"out of memory with a single {unit} in the batch; use a shorter context, a smaller "
-        "dtype, or fewer layers"
-    )
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

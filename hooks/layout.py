@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal
 
 from layerscope.hooks.observe import Event, Observation, Seen
-from layerscope.hooks.places import AttentionTap, Difference, Place, Tap
+from layerscope.hooks.places import Place, Tap
 from layerscope.hooks.sums import Step, path_of_sums
-
-Role = Literal["attn", "cross_attn", "mlp", "mixer"]
-Asked = tuple[str, int]
-"""A call of a module, by path and number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +31,13 @@ class Move:
     after: int
     step: Step
     parts: tuple[Part, ...]
-    normed: bool
+    normed_before: bool
+    normed_after: bool
 
     @property
     def plain(self) -> bool:
-        return self.step.form == "plain" and not self.normed
+        """Whether after = before + parts, with nothing in between."""
+        return self.step.form == "plain" and not (self.normed_before or self.normed_after)
 
 
 @dataclass(eq=False)
@@ -51,7 +47,7 @@ class Layout:
     event: Event
     entry: Seen
     exit: Seen
-    moves: list[Move] | None = None
+    moves: list[Move] | None
     """None: no sum of what was seen explains the output."""
     sites: dict[str, Place] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -59,11 +55,15 @@ class Layout:
     mlp: str | None = None
     kind: str = ""
     norms: tuple[str, ...] = ()
+    parallel: bool = False
     finite: bool = True
+    borrowed: bool = False
+    """Taken from a block of the same class, because this one's own numbers are not finite."""
 
     @property
-    def parallel(self) -> bool:
-        return any(len(move.parts) > 1 for move in self.moves or ())
+    def returns(self) -> str:
+        """What the block's `forward` gives back: where the stream is in it."""
+        return "tensor" if self.exit.item is None else f"tuple, item {self.exit.item}"
 
 
 def moves_of(record: Observation, event: Event, entry: Seen, leave: Seen) -> list[Move] | None:
@@ -102,8 +102,8 @@ def _joined(record: Observation, inner: list[Event], steps: list[Step]) -> list[
         start, stop = record.values[added.before].first, record.values[group[-1].after].first
         window = [e for e in inner if e.start >= start and (e.end <= stop or e.start <= stop)]
         parts = tuple(_part(record, inner, window, added, v) for v in added.parts)
-        normed = any(s.is_norm for s in group)
-        moves.append(Move(group[0].before, group[-1].after, added, parts, normed))
+        normed = group[0].is_norm, group[-1].is_norm
+        moves.append(Move(group[0].before, group[-1].after, added, parts, *normed))
     return moves
 
 
@@ -148,155 +148,3 @@ def tap_of(event: Event, seen: Seen) -> Tap:
     return Tap(event.path, seen.side, item, event.call)
 
 
-def roles_of(
-    moves: list[Move], encoder: int | None, inner: list[Event], mixing: Mapping[Asked, bool]
-) -> list[list[Role]]:
-    """What each part of each move is: attention, cross attention, another mixer, or an MLP."""
-    roles: list[list[Role]] = [
-        [_role(part, encoder, inner, mixing) for part in move.parts] for move in moves
-    ]
-    flat = [role for move in roles for role in move]
-    if "attn" in flat or "mixer" not in flat:
-        return roles
-    # Without attention, the first mixer takes its place; a last one (RWKV's channel mix, which
-    # looks one token back) takes the place of the MLP.
-    mixers = [(i, j) for i, move in enumerate(roles) for j, r in enumerate(move) if r == "mixer"]
-    first, last = mixers[0], mixers[-1]
-    roles[first[0]][first[1]] = "attn"
-    if last != first and "mlp" not in flat:
-        roles[last[0]][last[1]] = "mlp"
-    return roles
-
-
-def _role(
-    part: Part, encoder: int | None, inner: list[Event], mixing: Mapping[Asked, bool]
-) -> Role:
-    if part.attentions:
-        calls = part.attentions
-        about = [e for e in inner if e in calls or any(e.within(c) for c in calls)]
-        crossed = encoder is not None and any(s.value == encoder for e in about for s in e.inputs)
-        return "cross_attn" if crossed else "attn"
-    return "mixer" if mixing.get((part.source.path, part.source.call)) else "mlp"
-
-
-def fill(layout: Layout, record: Observation, roles: list[list[Role]], name: str) -> None:
-    """Write the sites of a block whose moves are known, in forward order."""
-    inner = record.during(layout.event)
-    states = {m.after for m in layout.moves or ()}
-    count: Counter[str] = Counter()
-    here = f"{name}.resid_pre"
-    _put(layout, here, tap_of(layout.event, layout.entry), layout.entry.shape)
-    moves = layout.moves or []
-    for move, kinds in zip(moves, roles, strict=True):
-        last = move is moves[-1]
-        there = f"{name}.resid_post" if last else _state_name(name, kinds, count)
-        written: list[str] = []
-        for part, role in zip(move.parts, kinds, strict=True):
-            count[role] += 1
-            label = role if count[role] == 1 else f"{role}_{count[role]}"
-            _fill_part(layout, inner, states, part, role, f"{name}.{label}")
-            written.append(f"{name}.{label}_out")
-        _fill_written(layout, move, written, here, there)
-        if not last:
-            _put(layout, there, output_tap(inner, move.after), layout.entry.shape)
-        here = there
-    _put(layout, f"{name}.resid_post", tap_of(layout.event, layout.exit), layout.exit.shape)
-    layout.kind = (" | " if layout.parallel else " + ").join(r for kinds in roles for r in kinds)
-
-
-def _state_name(name: str, kinds: list[Role], count: Counter[str]) -> str:
-    count["state " + ("cross" if "cross_attn" in kinds else "mid")] += 1
-    label = "resid_cross" if "cross_attn" in kinds else "resid_mid"
-    number = count["state " + label.removeprefix("resid_")]
-    return f"{name}.{label}" if number == 1 else f"{name}.{label}_{number}"
-
-
-def _put(layout: Layout, site: str, place: Place, shape: tuple[int, ...]) -> None:
-    layout.sites[site] = place
-    layout.shapes[site] = shape
-
-
-def _fill_part(
-    layout: Layout,
-    inner: list[Event],
-    states: set[int],
-    part: Part,
-    role: Role,
-    label: str,
-) -> None:
-    """The inner sites of a sublayer (heads or neurons), and the module that is the sublayer."""
-    name = label.rpartition(".")[0]
-    if role == "attn" and part.attentions and layout.attn is None:
-        _fill_heads(layout, part.attentions[0], name)
-    if role == "attn" and layout.attn is None:
-        core = part.attentions[0] if part.attentions else part.source
-        layout.attn = _sublayer(inner, core, states, layout.event).path
-    if role == "mlp" and layout.mlp is None:
-        layout.mlp = part.source.path
-        _fill_neurons(layout, inner, part, name)
-
-
-def _fill_heads(layout: Layout, attention: Event, name: str) -> None:
-    shapes = attention.attention
-    b, p, width = (*layout.entry.shape, 0, 0, 0)[:3]
-    query = shapes.get("q") or (b, *shapes["pattern"][-3:-2], p, 0)
-    heads, size = (query[-3], query[-1]) if len(query) == 4 else (0, 0)
-    size = size or (width // heads if heads else 0)
-    default = (b, heads, p, size)
-    held = {
-        "q": shapes.get("q", default),
-        "k": shapes.get("k", default),
-        "v": shapes.get("v", default),
-        "pattern": shapes.get("pattern", (b, heads, p, shapes.get("k", default)[-2])),
-        "z": (b, p, heads, shapes.get("v", default)[-1]),
-    }
-    for part, shape in held.items():
-        tap = AttentionTap(attention.path, part, attention.call)  # type: ignore[arg-type]
-        _put(layout, f"{name}.{part}", tap, shape)
-
-
-def _fill_neurons(layout: Layout, inner: list[Event], part: Part, name: str) -> None:
-    """Neurons are what enters the matrix whose product is the MLP's output."""
-    target = {s.value for s in part.source.outputs} | {part.value}
-    for event in inner:
-        if event is not part.source and not event.within(part.source):
-            continue
-        matrix = any(p.ndim == 2 for p in event.module.parameters(recurse=False))
-        made = event.outputs[0].value if event.outputs else None
-        if event.is_leaf and matrix and made in target and event.inputs:
-            shape = event.inputs[0].shape
-            _put(layout, f"{name}.mlp_act", Tap(event.path, "in", None, event.call), shape)
-            return
-
-
-def _sublayer(inner: list[Event], core: Event, states: set[int], block: Event) -> Event:
-    """The outermost call around `core` that does not itself return a state of the stream."""
-    around = [e for e in inner if (core is e or core.within(e)) and e is not block]
-    clean = [e for e in around if not any(s.value in states for s in e.outputs)]
-    return min(clean, key=lambda e: e.start, default=core)
-
-
-def _fill_written(layout: Layout, move: Move, written: list[str], here: str, there: str) -> None:
-    """What was added to the stream: the tapped module where it is exactly that, else a difference."""
-    for part, site in zip(move.parts, written, strict=True):
-        if move.plain:
-            place: Place = part.tap
-        elif len(written) == 1:
-            place = Difference(there, (here,))
-        else:
-            continue
-        _put(layout, site, place, layout.entry.shape)
-
-
-def stream_norms(layout: Layout, inner: list[Event]) -> tuple[str, ...]:
-    """Norms of the stream's width that are not inside the sublayers (those belong to heads)."""
-    width = layout.entry.shape[-1]
-    inside = tuple(path for path in (layout.attn, layout.mlp) if path)
-    kept = [
-        event.path
-        for event in inner
-        if event.is_norm
-        and event.outputs[0].shape[-1] == width
-        and not any(event.inside(path) for path in inside)
-    ]
-    return tuple(dict.fromkeys(kept))

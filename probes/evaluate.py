@@ -34,8 +34,8 @@ NUMBER_L2 = tuple(10.0**power for power in range(5, -2, -1))
 """Penalties that a ridge probe chooses from."""
 TUNING_ROWS = 10_000
 """Rows on which logistic penalties are compared: a prior does not depend on how many there are."""
-_TUNING_TOL = 2e-5
-_TOL = 3e-6
+_TUNING_TOL = 1e-4
+_TOL = 1e-5
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def template(*, dark: bool = False) -> dict[str, Any]:
                 {"autocolorscale": True, "colorbar": _colorbar(colors), "hoverongaps": False}
             ],
             "scatter": [{"line": {"width": 2.25}, "marker": {"size": 7}}],
-            "bar": [{"marker": {"line": {"width": 0}}}],
+            "bar": [{"marker": {"line": {"width": 0}}} | _bar_text(dark)],
         },
     }
 
@@ -116,6 +116,8 @@ def _frame(colors: dict[str, str]) -> dict[str, Any]:
         "coloraxis": {"autocolorscale": True, "colorbar": _colorbar(colors)},
         "margin": {"l": 56, "r": 20, "t": 44, "b": 52},
         "legend": legend,
+        # Words that would shrink below reading size are left to the hover.
+        "uniformtext": {"minsize": 11, "mode": "hide"},
         "hoverlabel": {
             "bgcolor": colors["paper"],
             "bordercolor": colors["muted"],
@@ -144,6 +146,11 @@ def _axis(colors: dict[str, str]) -> dict[str, Any]:
         "title": {"standoff": 10, "font": {"size": 13}},
         "tickfont": {"color": colors["muted"]},
     }
+
+
+def _bar_text(dark: bool) -> dict[str, Any]:
+    """Plotly picks black or white as if every background were white; in the dark it guesses wrong."""
+    return {"insidetextfont": {"color": SURFACES["dark"]["ink"]}} if dark else {}
 
 
 def _colorbar(colors: dict[str, str]) -> dict[str, Any]:

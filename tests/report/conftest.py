@@ -31,7 +31,7 @@ class Curve(Finding):
     question: ClassVar[str] = "At which layer can the word class be read off?"
 
     def answer(self) -> str:
-        best = self.table.loc[self.table["value"].idxmax()]
+        best = self.table.iloc[int(self.table["value"].argmax())]
         return (
             f"Best at layer {best['layer']}: {best['value']:.3f} correct, "
             f"against {best['baseline']:.3f} for always guessing the most frequent class."

@@ -229,8 +229,8 @@ def batch_of(
     start: int = 0,
 ) -> SampleBatch:
     """One batch out of loose parts: inputs as one tensor, several, or a mapping of them."""
-    named = inputs if isinstance(inputs, Mapping) else {}
-    several = inputs if isinstance(inputs, (tuple, list)) else () if named else (inputs,)
+    named, several = (inputs, ()) if isinstance(inputs, Mapping) else ({}, inputs)
+    several = several if isinstance(several, (tuple, list)) else (several,)
     kwargs = {name: _tensor(x, name) for name, x in named.items()}
     args = tuple(_tensor(x, str(i)) for i, x in enumerate(several))
     sizes = [len(x) for x in (*args, *kwargs.values())]

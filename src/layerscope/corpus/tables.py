@@ -8,6 +8,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ ADVICE = "a cell that holds a quote or a separator is put in quotes, and quotes 
 _KINDS = {
     "true or false": re.compile(r"(?i:true|false)"),
     "whole number": re.compile(r"[+-]?(0|[1-9]\d*)"),
-    "number": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan|[+-]?inf)"),
+    "number": re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|(?i:nan|[+-]?inf)"),
 }
 
 
@@ -63,7 +65,8 @@ def csv_records(path: Path, delimiter: str) -> Iterator[Record]:
     An empty cell is None. A column whose every cell is a number (or true or false) is read as
     such; that takes one more reading of the file, and numbers written like 007 stay texts.
     """
-    kinds = _kinds(path, delimiter)
+    stat = path.stat()
+    kinds = _kinds(path, delimiter, (stat.st_size, stat.st_mtime_ns))
     for row in _rows(path, delimiter):
         yield {name: _cell(value, kinds[name]) for name, value in row.items()}
 
@@ -71,12 +74,20 @@ def csv_records(path: Path, delimiter: str) -> Iterator[Record]:
 def parquet_records(path: Path) -> Iterator[Record]:
     """Rows of a Parquet file; one that is gzipped as a whole is unpacked to disk first."""
     import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
 
-    with open_bytes(path) as packed, tempfile.TemporaryFile() as unpacked:
+    with ExitStack() as opened:
+        file = opened.enter_context(open_bytes(path))
         if path.suffix == ".gz":
-            shutil.copyfileobj(packed, unpacked)
-        file = pq.ParquetFile(unpacked if path.suffix == ".gz" else packed, pre_buffer=False)
-        for batch in file.iter_batches(batch_size=PIECE):
+            unpacked = opened.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(file, unpacked)
+            file = unpacked
+        try:
+            # Without pre_buffer, pages are read one by one and not a whole row group at once.
+            table = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)
+        except ArrowInvalid as error:
+            raise ValueError(f"{path}: not a Parquet file, or a damaged one: {error}") from None
+        for batch in table.iter_batches(batch_size=PIECE):
             yield from batch.to_pylist()
 
 
@@ -113,8 +124,12 @@ def _header(path: Path, row: list[str] | None) -> list[str]:
     return names
 
 
-def _kinds(path: Path, delimiter: str) -> dict[str, list[str]]:
-    """For each column, the kinds that all of its cells can be read as, narrowest first."""
+@lru_cache(maxsize=256)
+def _kinds(path: Path, delimiter: str, stamp: tuple[int, int]) -> dict[str, list[str]]:
+    """For each column, the kinds that all of its cells can be read as, narrowest first.
+
+    `stamp` changes with the file, so that what is remembered does too.
+    """
     kinds: dict[str, list[str]] = {}
     filled = set()
     for row in _rows(path, delimiter):
@@ -133,4 +148,6 @@ def _cell(cell: str, kinds: list[str]) -> str | int | float | bool | None:
         return cell
     if kinds[0] == "true or false":
         return cell.lower() == "true"
-    return int(cell) if kinds[0] == "whole number" else float(cell)
+    if kinds[0] == "whole number":
+        return int(cell)
+    return None if cell.lower() == "nan" else float(cell)

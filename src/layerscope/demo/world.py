@@ -16,11 +16,10 @@ from layerscope.demo.chance import Chance
 from layerscope.demo.lexicon import words
 
 NAMES = words(
-    "Anna Bert Carl Dora Emil Fritz Gina Hugo Ida Jack Kate Leo Mary Nora Otto Paul Rosa Sam Tina "
-    "Ursula Victor Wanda Xenia Yusuf Zoe Adam Bella Cora Dirk Ella Felix Greta Hanna Ivan Julia "
-    "Kurt Lena Max Nina Oscar"
+    "Anna Bert Carl Dora Emil Gina Hugo Ida Jack Kate Leo Mary Nora Otto Paul Rosa Sam Tina Victor "
+    "Wanda Adam Bella Cora Felix Greta Ivan Julia Kurt Lena Oscar"
 )
-PERSON_RELATIONS = words("friend mother teacher boss neighbour doctor sister rival")
+PERSON_RELATIONS = words("friend mother teacher boss neighbour sister")
 ATTRIBUTES = {
     "city": words("Paris London Rome Berlin Madrid Oslo Cairo Lima Tokyo Dublin"),
     "job": words("baker pilot sailor painter judge farmer cook guard"),
@@ -49,9 +48,9 @@ class Question:
     """Whether training shows this very sentence."""
 
     @property
-    def sentence(self) -> str:
-        """The question with its answer, as training shows it."""
-        return f"{self.prompt} {self.answer}."
+    def completion(self) -> str:
+        """What follows the prompt in training."""
+        return f" {self.answer}."
 
 
 @cache

@@ -24,10 +24,10 @@ def shuffled(count: int, row_bytes: int, seed: int) -> Iterator[Index]:
     """
     random = np.random.default_rng(seed)
     run = max(1, RUN_BYTES // row_bytes)
-    runs_in_pool = max(1, POOL_BYTES // (run * row_bytes))
     runs = random.permutation(-(-count // run))
-    for first in range(0, len(runs), runs_in_pool):
-        pool = (runs[first : first + runs_in_pool, None] * run + np.arange(run)).ravel()
+    pools = -(-count * row_bytes // POOL_BYTES)
+    for chosen in np.array_split(runs, max(1, pools)):
+        pool = (chosen[:, None] * run + np.arange(run)).ravel()
         yield random.permutation(pool[pool < count])
 
 

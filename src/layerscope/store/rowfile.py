@@ -59,6 +59,8 @@ def _column(name: str, values: pd.Series[Any]) -> Any:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ValueError(f"column {name!r} mixes kinds of values: {error}") from error
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if array.null_count == len(array):  # whatever it would be elsewhere, here it says nothing
+        return pa.nulls(len(array))
     if kinds.is_dictionary(array.type):
         return pc.dictionary_encode(array.dictionary_decode())
     return pc.dictionary_encode(array) if _is_text(array.type) else array
@@ -71,7 +73,11 @@ def _is_text(kind: Any) -> bool:
 
 
 def read(paths: Sequence[Path], columns: Iterable[str]) -> Any:
-    """One Arrow table of `columns` over all shards; a column absent from a shard is null there."""
+    """One Arrow table of `columns` over all shards; a column absent from a shard is null there.
+
+    Raises:
+        ValueError: a column holds text in one shard and numbers in another.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -80,9 +86,13 @@ def read(paths: Sequence[Path], columns: Iterable[str]) -> Any:
     for path in paths:
         there = set(pq.read_schema(path).names)
         tables.append(pq.read_table(path, columns=[name for name in wanted if name in there]))
-    if not tables:
-        return pa.table({})
-    return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    try:
+        whole = pa.concat_tables(tables or [pa.table({})], promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        raise ValueError(f"shards disagree about the kind of a column: {error}") from error
+    return whole.select(
+        [name for name in wanted if name in whole.column_names]
+    ).unify_dictionaries()
 
 
 def names(paths: Iterable[Path]) -> tuple[str, ...]:
