@@ -9,9 +9,10 @@ from torch import nn
 
 from layerscope.hooks.anatomy import Check
 from layerscope.hooks.chain import Chain
-from layerscope.hooks.head import Head, Tail
+from layerscope.hooks.head import Head
 from layerscope.hooks.layout import Layout, Move
 from layerscope.hooks.observe import Event, Observation, Seen
+from layerscope.hooks.tail import Tail
 
 FINITE = "all numbers are finite"
 STREAM = "resid_post of each block is resid_pre of the next"

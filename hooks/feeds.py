@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.hooks.chunks import ROW_RULES, Batch, Chunk, Reading, split_texts, tokenise
-from layerscope.hooks.gather import Gather, flatten_heads
+from layerscope.hooks.gather import Gather, flatten_heads, send
 from layerscope.hooks.load import tokenizer_of
 from layerscope.store import tokenizer_identity
 
@@ -155,10 +155,7 @@ class TextStep:
             "input_ids": self.batch.input_ids,
             "attention_mask": self.batch.attention_mask,
         }
-        if device.type == "cuda":
-            tensors = {
-                name: x.pin_memory().to(device, non_blocking=True) for name, x in tensors.items()
-            }
+        tensors = {name: send(x, device) for name, x in tensors.items()}
         return (), tensors | self.extra
 
     def rows(self, site: str, x: Tensor) -> Tensor:

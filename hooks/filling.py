@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.hooks.feeds import Feed, Shard, Step
+from layerscope.hooks.gather import send
 from layerscope.hooks.load import device_of, dtype_of
 from layerscope.hooks.watch import StopForward, watch
 from layerscope.store import Store
@@ -102,20 +103,18 @@ class Filling:
             name: torch.empty(shard.rows, spec.width, dtype=spec.dtype, device=self.device)
             for name, spec in self.store.sites.items()
         }
-        for step in shard.steps(self.batch):
-            self._step(step, buffers)
-        self._refuse_broken(shard, buffers)
+        budget = self.batch
+        for step in shard.steps(budget):
+            self._step(step, buffers, budget)
         return shard, *_to_host(buffers)
 
-    def _step(self, step: Step, buffers: dict[str, Tensor]) -> None:
+    def _step(self, step: Step, buffers: dict[str, Tensor], budget: int) -> None:
         """One batch into its places; out of memory, it is halved and goes on."""
-        place = step.place.to(self.device, non_blocking=True)
+        place = send(step.place, self.device)
 
         def keep(site: str, rows: Tensor) -> None:
             into = buffers[site]
-            if rows.device != into.device:
-                rows = rows.to(into.device, non_blocking=True)
-            into.index_copy_(0, place, rows.to(into.dtype))
+            into.index_copy_(0, place, rows.to(into.device, into.dtype, non_blocking=True))
 
         try:
             self.forward(step, keep)
@@ -128,30 +127,17 @@ class Filling:
                 raise too_big(self.feed.unit) from error
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        self._halve()
+        self._shrink(max(1, budget // 2))
         for half in halves:
-            self._step(half, buffers)
+            self._step(half, buffers, max(1, budget // 2))
 
-    def _halve(self) -> None:
-        self.batch = max(1, self.batch // 2)
+    def _shrink(self, budget: int) -> None:
+        if budget >= self.batch:
+            return
+        self.batch = budget
         note = f"ran out of memory; batches were halved to {self.batch}"
         warnings.warn(note, stacklevel=2)
         self.notes.append(note)
-
-    def _refuse_broken(self, shard: Shard, buffers: dict[str, Tensor]) -> None:
-        for site, rows in buffers.items():
-            # The sum of finite float32 activations is finite; only then look for the place.
-            if torch.isfinite(rows.sum(dtype=torch.float64)):
-                continue
-            bad = (~torch.isfinite(rows)).any(1).nonzero()
-            if len(bad):
-                row = int(bad[0])
-                kind = "NaN" if rows[row].isnan().any() else "infinite"
-                raise ValueError(
-                    f"{site} is {kind} at {shard.describe(row)} ({len(bad)} such rows in this "
-                    "shard); the model's weights, dtype or input are broken there. Nothing of "
-                    "this shard was written"
-                )
 
     def _write(
         self, index: int, done: tuple[Shard, dict[str, Tensor], Any], claim: ExitStack
@@ -160,10 +146,27 @@ class Filling:
             shard, tensors, ready = done
             if ready is not None:
                 ready.synchronize()
+            for site, rows in tensors.items():
+                refuse_broken(site, rows, shard)
             self.store.write(index, tensors, shard.table(), shard.info)
 
     def _all_notes(self) -> list[str]:
         return [*self.feed.notes(self.store.info), *dict.fromkeys(self.notes)]
+
+
+def refuse_broken(site: str, rows: Tensor, shard: Shard) -> None:
+    """Raise ValueError where `rows` are NaN or infinite, with the place of the first."""
+    # The sum of finite activations is finite (in float32, short of 3e38): one pass, no mask.
+    if torch.isfinite(rows.sum(dtype=torch.float32)):
+        return
+    bad = (~torch.isfinite(rows)).any(1).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        kind = "NaN" if rows[row].isnan().any() else "infinite"
+        raise ValueError(
+            f"{site} is {kind} at {shard.describe(row)} ({len(bad)} such rows in this shard); the "
+            "model's weights, dtype or input are broken there. Nothing of this shard was written"
+        )
 
 
 def _to_host(buffers: dict[str, Tensor]) -> tuple[dict[str, Tensor], Any]:

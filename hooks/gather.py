@@ -27,12 +27,9 @@ class Gather:
     """`[rows, 1]` positions of each row, with `row`."""
 
     def to(self, device: torch.device) -> Gather:
-        if device.type == "cpu":
-            return self
-        return Gather(*(None if x is None else _send(x, device) for x in self._parts()))  # type: ignore[arg-type]
-
-    def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.take, self.row, self.count
+        if self.row is None or self.count is None:
+            return Gather(send(self.take, device))
+        return Gather(send(self.take, device), send(self.row, device), send(self.count, device))
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[batch, position, width]` -> `[rows, width]`; means are taken in float32 or better."""
@@ -44,7 +41,10 @@ class Gather:
         return total.index_add_(0, self.row, wide) / self.count
 
 
-def _send(x: Tensor, device: torch.device) -> Tensor:
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on `device`; to CUDA from pinned memory, so that nobody waits for the copy."""
+    if device.type != "cuda":
+        return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from layerscope.hooks.observe import Event, Observation, Seen
+from layerscope.hooks.observe import Event, Observation, Seen, Value
 from layerscope.hooks.places import Place, Tap
 from layerscope.hooks.sums import Step, path_of_sums
 
@@ -66,29 +66,33 @@ class Layout:
         return "tensor" if self.exit.item is None else f"tuple, item {self.exit.item}"
 
 
-def moves_of(record: Observation, event: Event, entry: Seen, leave: Seen) -> list[Move] | None:
-    """The additions that lead from the block's input to its output, in order."""
+def read_block(record: Observation, event: Event, entry: Seen, leave: Seen) -> Layout:
+    """What one call of a block added to the stream, as far as its numbers show it."""
     inner = record.during(event)
-    seen = [s for e in inner for s in (*e.inputs, *e.outputs)]
-    size = record.values[entry.value].numel
+    values = _stream_values(record, inner, entry, leave)
+    layout = Layout(event, entry, leave, None)
+    layout.finite = all(value.finite for value in values.values())
+    if leave.value == entry.value:  # adds nothing, as at some initialisations
+        layout.moves = []
+    elif layout.finite and leave.value in values:
+        norms = {e.outputs[0].value: e.inputs[0].value for e in inner if e.is_norm}
+        steps = path_of_sums(values, entry.value, leave.value, norms)
+        layout.moves = None if steps is None else _moves(record, inner, steps)
+    return layout
+
+
+def _stream_values(
+    record: Observation, inner: list[Event], entry: Seen, leave: Seen
+) -> dict[int, Value]:
+    """What was seen inside the block in the stream's own size, in order of appearance."""
+    seen = (s for e in inner for s in (*e.inputs, *e.outputs))
     numbers = {s.value for s in seen} | {entry.value, leave.value}
+    like = record.values[entry.value]
     ordered = sorted(numbers, key=lambda v: record.values[v].first)
-    grid = record.values[entry.value].sample.shape
-    values = {
-        v: record.values[v]
-        for v in ordered
-        if record.values[v].numel == size and record.values[v].sample.shape == grid
-    }
-    if not all(value.finite for value in values.values()) or leave.value not in values:
-        return None
-    if entry.value == leave.value:  # a block that adds nothing, as at some initialisations
-        return []
-    norms = {e.outputs[0].value: e.inputs[0].value for e in inner if e.is_norm}
-    steps = path_of_sums(values, entry.value, leave.value, norms)
-    return None if steps is None else _joined(record, inner, steps)
+    return {v: record.values[v] for v in ordered if record.values[v].fits(like)}
 
 
-def _joined(record: Observation, inner: list[Event], steps: list[Step]) -> list[Move]:
+def _moves(record: Observation, inner: list[Event], steps: list[Step]) -> list[Move]:
     """Each addition together with the norms just before it (at the start) or after it."""
     groups: list[list[Step]] = []
     for step in steps:
@@ -96,15 +100,16 @@ def _joined(record: Observation, inner: list[Event], steps: list[Step]) -> list[
         if not groups or (not step.is_norm and full):
             groups.append([])
         groups[-1].append(step)
-    moves = []
-    for group in groups:
-        added = next((s for s in group if not s.is_norm), group[0])
-        start, stop = record.values[added.before].first, record.values[group[-1].after].first
-        window = [e for e in inner if e.start >= start and (e.end <= stop or e.start <= stop)]
-        parts = tuple(_part(record, inner, window, added, v) for v in added.parts)
-        normed = group[0].is_norm, group[-1].is_norm
-        moves.append(Move(group[0].before, group[-1].after, added, parts, *normed))
-    return moves
+    return [_move(record, inner, group) for group in groups]
+
+
+def _move(record: Observation, inner: list[Event], group: list[Step]) -> Move:
+    added = next((s for s in group if not s.is_norm), group[0])
+    start, stop = record.values[added.before].first, record.values[group[-1].after].first
+    window = [e for e in inner if start <= e.start <= stop]
+    parts = tuple(_part(record, inner, window, added, v) for v in added.parts)
+    normed = group[0].is_norm, group[-1].is_norm
+    return Move(group[0].before, group[-1].after, added, parts, *normed)
 
 
 def _part(

@@ -57,8 +57,6 @@ class Event:
     attention: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Shapes of q, k, v and pattern where this module itself called softmax attention."""
     is_norm: bool = False
-    pooled: dict[str, int] = field(default_factory=dict)
-    """For a norm's output: the values of single positions, as a classifier head takes them."""
     is_leaf: bool = False
 
     def within(self, other: Event) -> bool:
@@ -81,6 +79,10 @@ class Value:
     """Tick at which it was first seen."""
     finite: bool
 
+    def fits(self, other: Value) -> bool:
+        """Whether the two can be added: as many elements, the same last axis."""
+        return self.numel == other.numel and self.sample.shape == other.sample.shape
+
 
 @dataclass(eq=False)
 class Observation:
@@ -95,10 +97,6 @@ class Observation:
 
     def during(self, event: Event) -> list[Event]:
         return [other for other in self.events if other.within(event)]
-
-    def of(self, value: int, side: str | None = None) -> list[Seen]:
-        """Every sighting of one value, in order."""
-        return [s for s in self.seen if s.value == value and side in (None, s.side)]
 
 
 Inject = Mapping[nn.Module, Callable[[Tensor], Tensor]]
@@ -165,10 +163,6 @@ class _Recorder:
         self.paused = True
         event.is_norm = _ignores_scale(event, args, kwargs, output)
         self.paused = False
-        if event.is_norm and output.ndim == 3:
-            pools = {"position 0": output[:, 0], "the last position": output[:, -1]}
-            pools["the mean over positions"] = output.mean(1)
-            event.pooled = {k: self.value_of(x, event.end) for k, x in pools.items()}
 
     def record(self, event: Event, side: Literal["in", "out"], held: Any) -> list[Seen]:
         found = []

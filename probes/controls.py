@@ -8,6 +8,7 @@ off which word it sees, and could have learnt any labelling.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def seen_in_training(types: Codes, bounds: Sequence[int]) -> NDArray[np.bool_]:
 
 def majority_hits(codes: Codes, bounds: Sequence[int], classes: int) -> NDArray[np.bool_]:
     """Whether the commonest class of the other folds is right, for each row."""
-    parts = [codes[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [codes[a:b] for a, b in pairwise(bounds)]
     counts = np.stack([np.bincount(part, minlength=classes) for part in parts])
     commonest = (counts.sum(0) - counts).argmax(1)
     return np.concatenate([part == best for part, best in zip(parts, commonest, strict=True)])

@@ -39,9 +39,7 @@ class Engine:
         """Multinomial logistic regression of every fit; see `solver.logistic`."""
         if self.name == "sklearn":
             return scikit.logistic(design, targets, fits, classes=classes)
-        return solver.logistic(
-            design, targets, fits, classes=classes, tol=tol or 1e-6, start=start
-        )
+        return solver.logistic(design, targets, fits, classes=classes, tol=tol or 1e-6, start=start)
 
     def ridge(self, design: Design, targets: Tensor, fits: Sequence[Fit]) -> Solution:
         """Ridge regression of every fit; see `solver.ridge`."""

@@ -60,37 +60,45 @@ class Measurement:
     device: str | None = None
     seed: int = 0
     draws: int = 1000
+    control: bool = True
+    """Whether to train the control task, where rows are words."""
     unfinished: int = 0
     engines: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         plan = self.plan
         tasks = [plan.values]
-        if plan.types is not None:
+        if self.control and plan.types is not None:
             tasks.append(control_labels(plan.types, plan.values, seed=self.seed))
         self.targets = torch.from_numpy(np.stack(tasks))
         self.bootstrap = GroupBootstrap(plan.groups, draws=self.draws, seed=self.seed)
         self.means = [training_means(task.astype(np.float64), plan.bounds) for task in tasks]
         self.baseline = self._baseline()
-        self.ceiling = self._ceiling(tasks[-1]) if plan.types is not None else float("nan")
+        self.ceiling = self._ceiling(tasks[1]) if len(tasks) > 1 else float("nan")
 
-    def score(self, site: str, x: Tensor, *, control: bool = True) -> dict[str, Any]:
+    def score(self, site: str, x: Tensor) -> dict[str, Any]:
         """One line of the table.
 
         Args:
             site: For messages.
             x: ``[rows, width]`` activations in the order of the plan.
-            control: Whether to train the control task too.
 
         Raises:
             ValueError: activations that are NaN or infinite.
         """
+        return self._score(site, x, len(self.targets))
+
+    def twin(self, site: str, x: Tensor) -> dict[str, Any]:
+        """The columns of the untrained twin: the same probe on its activations at these rows."""
+        line = self._score(f"{site} of the twin", x, 1)
+        return {"twin": line["value"], "twin_low": line["ci_low"], "twin_high": line["ci_high"]}
+
+    def _score(self, site: str, x: Tensor, tasks: int) -> dict[str, Any]:
         check_finite(site, x, self.plan.index)
         classes = len(self.plan.classes)
         solver = engine(self.solver, x.numel() * max(1, classes), device=self.device)
         self.engines[str(solver)] = None
         design = Design.of(x, self.plan.bounds, device=solver.device)
-        tasks = len(self.targets) if control else 1
         targets = self.targets[:tasks].to(solver.device)
         if classes:
             penalties, predicted = self._classify(solver, design, targets)
@@ -186,7 +194,9 @@ class Measurement:
         assert self.plan.types is not None
         seen = seen_in_training(self.plan.types, self.plan.bounds)
         if self.plan.classes:
-            return float((seen | majority_hits(control, self.plan.bounds, len(self.plan.classes))).mean())
+            return float(
+                (seen | majority_hits(control, self.plan.bounds, len(self.plan.classes))).mean()
+            )
         scale = (control - self.means[-1]) ** 2
         return float(1 - scale[~seen].sum() / scale.sum())
 

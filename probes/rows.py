@@ -154,14 +154,15 @@ def _whole_words(
     part = frame[["text", "word_index", name]].iloc[kept]
     if part.groupby("text")[name].nunique().max() <= 1:
         return kept  # the label belongs to the text, so every token has it
-    single = ~part.duplicated(["text", "word_index"], keep=pieces).to_numpy()
+    single = ~part.duplicated(["text", "word_index"], keep=pieces).to_numpy(dtype=bool)
     if single.all():
         return kept
     notes.append(
         f"a word cut into pieces is read at its {pieces} piece: {single.sum():,} words of "
         f"{len(kept):,} tokens"
     )
-    return kept[single]
+    whole: NDArray[np.int64] = kept[single]
+    return whole
 
 
 def _grouped(frame: pd.DataFrame, kept: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -219,10 +220,24 @@ def _read(
         return "number", numbers, ()
     codes, classes = pd.factorize(values, sort=True)
     if len(classes) < 2:
-        raise ValueError(
-            f"every row has {name} {classes[0]!r}: a probe needs at least two classes"
-        )
+        raise ValueError(f"every row has {name} {classes[0]!r}: a probe needs at least two classes")
     return "class", np.asarray(codes, dtype=np.int64), tuple(classes.tolist())
+
+
+def class_codes(
+    y: Any, task: Task | None = None, name: str = "y"
+) -> tuple[Task, NDArray[Any], tuple[Any, ...]]:
+    """Labels as class numbers and their classes, or as float64 numbers and no classes.
+
+    Raises:
+        ValueError: missing labels, one class only, or numbers that are none.
+    """
+    import pandas as pd
+
+    values = pd.Series(np.asarray(y) if hasattr(y, "__array__") else list(y))
+    if values.isna().any():
+        raise ValueError(f"{int(values.isna().sum()):,} labels are missing; leave those rows out")
+    return _read(values, task, name, [])
 
 
 def _few(values: pd.Series[Any], name: str, notes: list[str]) -> bool:

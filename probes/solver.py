@@ -78,7 +78,9 @@ def logistic(
             ahead[live] = new + (now - 1) / pace[live] * moved
             best[live] = new
             gain = (_dot(gradient, step) / 2).flatten().cpu()
-            live = [fit for fit, g in zip(live, gain.tolist(), strict=True) if g > tol * bound.rows[fit]]
+            live = [
+                fit for fit, g in zip(live, gain.tolist(), strict=True) if g > tol * bound.rows[fit]
+            ]
         return Solution(best, steps, len(live))
 
 
@@ -140,7 +142,9 @@ class RidgePath:
         variance = covariance.diagonal() / rows
         varies = variance > 1e-12 * (1 + self.mean.square())
         self.unscale = torch.where(varies, variance.clamp_min(1e-300).rsqrt(), 0.0)
-        values, self.vectors = torch.linalg.eigh(covariance * torch.outer(self.unscale, self.unscale))
+        values, self.vectors = torch.linalg.eigh(
+            covariance * torch.outer(self.unscale, self.unscale)
+        )
         self.values = values.clamp_min(0)
         cross = products[:, :-1] - torch.outer(self.center, rows * self.mean)
         self.loads = (cross * self.unscale) @ self.vectors
@@ -155,9 +159,7 @@ class RidgePath:
 class _Bound:
     """Gradients of many fits, and the steps that Boehning's bound allows."""
 
-    def __init__(
-        self, design: Design, targets: Tensor, fits: Sequence[Fit], classes: int
-    ) -> None:
+    def __init__(self, design: Design, targets: Tensor, fits: Sequence[Fit], classes: int) -> None:
         self.design, self.fits, self.classes = design, fits, classes
         self.rows = [design.rows(fit.without) for fit in fits]
         sums = _class_sums(design, targets, classes)
@@ -240,7 +242,9 @@ def _products(design: Design, targets: Tensor) -> list[Tensor]:
     """For each fold ``[targets, width + 1]``: the sum of target times row."""
     sums = []
     for fold in design.folds:
-        total = torch.zeros(len(targets), design.width + 1, dtype=torch.float64, device=targets.device)
+        total = torch.zeros(
+            len(targets), design.width + 1, dtype=torch.float64, device=targets.device
+        )
         for chunk in design.chunks(fold):
             total += targets[:, chunk] @ design.x[chunk].double()
         sums.append(total)

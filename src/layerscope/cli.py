@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from layerscope.finding import Finding
     from layerscope.store import Store
 
+SHOWN = ("site", "value", "ci_low", "ci_high", "baseline", "control", "selectivity", "twin")
 REFUSED = 1
 CHECK_FAILED = 3
 
@@ -143,7 +144,9 @@ def dump(
     print(store)
     for note in store.notes:
         print(f"  note: {note}")
-    print(f"next: layerscope probe {store.path} --label {next(iter(store.labels), 'LABEL')}")
+    label = "upos" if "upos" in store.labels else next(iter(store.labels), None)
+    if label is not None:
+        print(f"next: layerscope probe {store.path} --label {label}")
 
 
 @app.command()
@@ -309,10 +312,12 @@ def _print_json(body: dict[str, Any]) -> None:
 
 
 def _print_table(table: pd.DataFrame) -> None:
+    """The columns that a terminal has room for; `--json` and the saved finding have them all."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*map(str, table.columns))
-    for line in table.itertuples(index=False):
-        shown.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in line))
-    Console().print(shown)
+    shown = [name for name in SHOWN if name in table and table[name].notna().any()]
+    drawn = Table(*shown)
+    for line in table[shown].itertuples(index=False):
+        drawn.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in line))
+    Console().print(drawn)

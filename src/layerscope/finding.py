@@ -42,6 +42,16 @@ def versions() -> dict[str, str]:
     return found
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where a result came from: enough to compute it again, or to see why it differs.
@@ -118,8 +128,8 @@ class Finding:
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         # The header goes last: a folder that has one is complete.
-        _replace(folder / TABLE, table)
-        _replace(folder / HEADER, text.encode())
+        write_whole(folder / TABLE, table)
+        write_whole(folder / HEADER, text.encode())
         return folder
 
     @classmethod
@@ -243,12 +253,6 @@ def _parquet_bytes(table: pd.DataFrame) -> bytes:
             f"the table cannot be saved, give each column one type: {error}"
         ) from error
     return content
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

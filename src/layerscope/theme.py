@@ -41,7 +41,7 @@ CONFIG: dict[str, Any] = {
     # Plotly's "share" button uploads the figure to a company's server; a result is not ours to send.
     "showSendToCloud": False,
     "plotlyServerURL": "",
-    "modeBarButtonsToRemove": ["sendChartToCloud", "lasso2d", "select2d", "autoScale2d"],
+    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
 }
 """Plotly's behaviour around the figure, for `figure.show(config=CONFIG)` and the report."""
 

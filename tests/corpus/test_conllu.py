@@ -172,13 +172,14 @@ def test_a_group_that_is_neither_document_nor_sentence(tmp_path: Path) -> None:
 
 
 def check_counts(corpus: Corpus, sentences: int, words: int, roots: int) -> None:
-    found = wrong = seen_roots = 0
+    texts = found = wrong = seen_roots = 0
     for text in corpus:
         assert text.words is not None
+        texts += 1
         found += len(text.words)
         wrong += sum(a != b for a, b in zip(slices(text), text.words.labels["word"], strict=True))
         seen_roots += text.words.labels["head"].count(0)
-    assert (len(corpus), found, wrong, seen_roots) == (sentences, words, 0, roots)
+    assert (texts, found, wrong, seen_roots) == (sentences, words, 0, roots)
 
 
 def test_the_english_web_treebank(shared_data: Path) -> None:

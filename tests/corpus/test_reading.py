@@ -161,7 +161,7 @@ def test_names_of_row_columns_cannot_be_labels() -> None:
     assert corpus.notes[0].startswith("'position' left out: rows have columns of that name")
     assert read(records, label={"position": "place"}).labels == ("place",)
     with pytest.raises(
-        ValueError, match=r"label 'position' is a column .* \{'position': 'my_position'\}"
+        ValueError, match=r"label 'position' is a column .*=\{'position': 'my_position'\}"
     ):
         read(records, label="position")  # fmt: skip
 
@@ -280,7 +280,7 @@ def test_the_bundled_corpus_arrives() -> None:
 
 
 def test_an_installation_without_the_bundled_file_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from layerscope.corpus import bundled, builtin
+    from layerscope.corpus import builtin, bundled
 
     monkeypatch.setattr(builtin, "FILE", "absent.conllu.gz")
     with pytest.raises(FileNotFoundError, match=r"has no demo/absent\.conllu\.gz; reinstall it"):

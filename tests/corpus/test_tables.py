@@ -156,6 +156,12 @@ def test_words_that_do_not_fit_their_text(words: list[Any], message: str) -> Non
         read([{"text": "abc", "words": words}])
 
 
+def test_words_may_begin_in_a_later_record() -> None:
+    first, second = read([{"text": "a"}, {"text": "b", "words": [{"start": 0, "end": 1}]}])
+    assert first.words is None
+    assert second.words is not None
+
+
 def test_tokens_with_parallel_lists_are_words() -> None:
     records = [
         {"tokens": ["EU", "rejects"], "ner": ["ORG", "O"], "source": "wire"},
@@ -171,9 +177,10 @@ def test_tokens_with_parallel_lists_are_words() -> None:
 
 
 def test_tokens_are_found_in_the_text_they_come_with() -> None:
-    (text,) = read([{"text": "a  b-a", "tokens": ["a", "b", "-", "a"], "k": [1, 2, 3, 4]}])
+    (text,) = read([{"text": "a  b-a", "words": ["a", "b", "-", "a"], "k": [1, 2, 3, 4]}])
     assert text.words is not None
     assert text.words.start == (0, 3, 4, 5)
+    assert dict(text.words.labels) == {"word": ("a", "b", "-", "a"), "k": (1, 2, 3, 4)}
     with pytest.raises(ValueError, match="text '0': token 1, 'c', is not in the text"):
         read([{"text": "a b", "tokens": ["a", "c"]}])
 

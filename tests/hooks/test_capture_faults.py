@@ -68,11 +68,11 @@ def test_nothing_is_left_behind(name: str, train: bool, way: str) -> None:
         expected = pytest.raises(ZeroDivisionError)
     elif way == "interrupt":
         expected = pytest.raises(KeyboardInterrupt)
-    with untouched(model), expected, torch.no_grad():
-        with capture(model, sites, stop=way == "stop"):
-            model(**inputs)
-            if way == "user":
-                fail()
+    listening = capture(model, sites, stop=way == "stop")
+    with untouched(model), expected, torch.no_grad(), listening:
+        model(**inputs)
+        if way == "user":
+            fail()
     if handle is not None:
         handle.remove()
 
@@ -85,9 +85,9 @@ def test_a_see_that_raises_comes_out_unchanged() -> None:
         raise ZeroDivisionError(site)
 
     for site in ("blocks.1.resid_post", "blocks.1.pattern", "blocks.1.z"):
-        with untouched(model), pytest.raises(ZeroDivisionError, match=site), torch.no_grad():
-            with watch(model, site, see):
-                model(**inputs)
+        expected = pytest.raises(ZeroDivisionError, match=site)
+        with untouched(model), expected, torch.no_grad(), watch(model, site, see):
+            model(**inputs)
 
 
 def test_half_registered_hooks_are_undone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_unknown_sites_are_refused_before_anything_is_attached() -> None:
     model = families.build("llama")
     with (
         untouched(model),
-        pytest.raises(LookupError, match="blocks.0.resid_pots"),
+        pytest.raises(LookupError, match=r"blocks\.0\.resid_pots"),
         capture(model, ["all", "blocks.0.resid_pots"]),
     ):
         pass
@@ -139,7 +139,9 @@ class Routed(nn.Module):
 def test_a_module_that_did_not_run_is_named_with_what_did() -> None:
     model = Routed()
     with (
-        pytest.raises(LookupError, match="the model ran 1x, experts.0 ran 0x. Reached: experts.1"),
+        pytest.raises(
+            LookupError, match=r"the model ran 1x, experts.0 ran 0x\). Reached: experts.1"
+        ),
         capture(model, ["experts.0", "experts.1"]) as seen,
     ):
         model(torch.ones(1, 2))
@@ -172,17 +174,15 @@ def test_nested_captures_and_their_stops() -> None:
     model, inputs = families.build("llama"), families.batch("llama")
     anatomy(model)
     with untouched(model), torch.no_grad():
-        with capture(model, [2, "blocks.2.z"]) as outer:
-            with capture(model, [0, "blocks.0.pattern", "blocks.2.z"]) as inner:
-                model(**inputs)
+        few, more = [2, "blocks.2.z"], [0, "blocks.0.pattern", "blocks.2.z"]
+        with capture(model, few) as outer, capture(model, more) as inner:
+            model(**inputs)
         torch.testing.assert_close(inner["blocks.2.z"], outer["blocks.2.z"])
-        with pytest.raises(LookupError, match="'blocks.2.resid_post'"):
-            with capture(model, 2):
-                with capture(model, 0, stop=True):
-                    model(**inputs)
-        with capture(model, 0, stop=True) as outer:  # the outer one stops first
-            with capture(model, 2) as inner:
-                model(**inputs)
+        expected = pytest.raises(LookupError, match=r"'blocks\.2\.resid_post'")
+        with expected, capture(model, 2), capture(model, 0, stop=True):
+            model(**inputs)
+        with capture(model, 0, stop=True) as outer, capture(model, 2) as inner:
+            model(**inputs)  # the outer one stops, which is no fault of the inner one
         assert 0 in outer
         assert len(inner) == 0
 
@@ -219,7 +219,7 @@ def test_asking_for_what_was_not_captured() -> None:
     model, inputs = families.build("gpt2"), families.batch("gpt2")
     with torch.no_grad(), capture(model, 0) as seen:
         with pytest.raises(
-            LookupError, match="no forward pass has reached 'blocks.0.resid_post' yet"
+            LookupError, match=r"no forward pass has reached 'blocks\.0\.resid_post' yet"
         ):
             seen[0]
         model(**inputs)
@@ -229,5 +229,5 @@ def test_asking_for_what_was_not_captured() -> None:
         seen["blocks.0.resid_pos"]
     with pytest.raises(LookupError, match="1 was not asked for"):
         seen[1]
-    with pytest.raises(LookupError, match="no gradient of 'blocks.0.resid_post'"):
+    with pytest.raises(LookupError, match=r"no gradient of 'blocks\.0\.resid_post'"):
         seen.grads[0]

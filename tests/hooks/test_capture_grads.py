@@ -148,8 +148,8 @@ def test_a_frozen_model_has_gradients_at_its_activations() -> None:
     model.zero_grad(set_to_none=True)
     with capture(model, "all", grad=True) as seen:
         loss_of(model(**inputs).logits).backward()
-    for site in want:
-        torch.testing.assert_close(seen.grads[site], want[site])
+    for site, gradient in want.items():
+        torch.testing.assert_close(seen.grads[site], gradient)
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
 
 
@@ -186,7 +186,9 @@ def test_gradients_need_a_graph(off: type) -> None:
     model, inputs = families.build("gpt2"), families.batch("gpt2")
     anatomy(model)
     with (
-        pytest.raises(RuntimeError, match="grad=True, but 'blocks.0.resid_post' was computed with"),
+        pytest.raises(
+            RuntimeError, match=r"grad=True, but 'blocks\.0\.resid_post' was computed with"
+        ),
         off(),
         capture(model, 0, grad=True),
     ):

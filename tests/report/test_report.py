@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import layerscope.report
 from layerscope.finding import Finding, Provenance
 from layerscope.report import report, to_html
 
+PROVENANCE = Provenance(model="m", versions={}, created="2026-01-02T03:04:05+00:00")
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;\u2028\u2029é😀"
 
 
@@ -241,6 +243,17 @@ def test_two_findings_of_one_question_have_their_own_anchors(findings: list[Find
     assert len(ids) == len(set(ids))
 
 
+def test_findings_of_one_question_are_told_apart_by_what_differs(findings: list[Finding]) -> None:
+    def asked(**parameters: object) -> Finding:
+        return replace(findings[1], provenance=replace(PROVENANCE, parameters=parameters))
+
+    html = to_html([asked(label="upos", folds=5), asked(label="<depth>", folds=5), findings[2]])
+    assert "read off? (label: upos)</a>" in html
+    assert "read off? <span>label: &lt;depth&gt;</span>" in html
+    assert "folds: 5" not in html
+    assert f"{findings[2].question}</a>" in html
+
+
 def test_report_writes_the_page_and_nothing_else(findings: list[Finding], tmp_path: Path) -> None:
     target = tmp_path / "new" / "report.html"
     assert report(iter(findings), str(target)) == target
@@ -257,6 +270,21 @@ def test_a_failed_report_leaves_the_old_one(findings: list[Finding], tmp_path: P
         ValueError, match=r"finding 2 \(Broken: Does it draw\?\).*no column 'value'"
     ):
         report([findings[0], broken], target)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_leaves_the_old_one(
+    findings: list[Finding], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    target = tmp_path / "report.html"
+    target.write_text("old")
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        report(findings, target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -65,7 +65,8 @@ def make(tmp_path: Path) -> Callable[..., Known]:
             store.write(index, tensors, frames[index], {"truncated": index})
             first += rows
         store.finish(len(sizes), ["a note"])
-        return Known(store, truth, pd.concat([frame_of(0, 0), *frames], ignore_index=True))
+        filled = [frame for frame in frames if len(frame)] or frames
+        return Known(store, truth, pd.concat(filled or [frame_of(0, 0)], ignore_index=True))
 
     return build
 

@@ -115,7 +115,7 @@ class Corpus:
     def notes(self) -> tuple[str, ...]:
         """What was left out, and other caveats of the reading."""
         empty = self.survey.empty
-        left_out = (f"{empty:,} empty texts were left out",) if empty else ()
+        left_out = (_left_out(empty),) if empty else ()
         return self._notes + left_out
 
     def map(self, change: Callable[[Text], Text], *, notes: Iterable[str] = ()) -> Corpus:
@@ -224,3 +224,7 @@ def _canonical(text: Text) -> bytes:
     spans = None if words is None else (words.start, words.end, dict(words.labels))
     parts = (text.content, text.id, text.group, dict(text.labels), spans)
     return json.dumps(parts, sort_keys=True).encode() + b"\n"
+
+
+def _left_out(count: int) -> str:
+    return "1 empty text was left out" if count == 1 else f"{count:,} empty texts were left out"

@@ -112,7 +112,5 @@ def _from_names(item: Mapping[str, Any], label: Asked, group: str | None) -> Par
 
 
 def _is_numbers(value: Any) -> bool:
-    return (
-        isinstance(value, torch.Tensor)
-        or getattr(getattr(value, "dtype", None), "kind", "") in "biuf"
-    )
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    return isinstance(value, torch.Tensor) or (kind is not None and kind in "biuf")

@@ -18,7 +18,7 @@ from layerscope.corpus.corpus import Corpus
 from layerscope.corpus.files import missing
 from layerscope.corpus.labels import Asked, with_labels
 from layerscope.corpus.plain import read_plain, wrapped_note
-from layerscope.corpus.records import Fields, MisfitError, Record, texts_of
+from layerscope.corpus.records import Fields, MisfitError, Record, ignored, texts_of
 from layerscope.corpus.text import Text
 
 if TYPE_CHECKING:
@@ -92,9 +92,14 @@ def read(
     """
     if frames.is_samples(source):
         return cast("Samples", source)
-    if frames.is_tensors(source):
+    if frames.is_tensors(source) and not frames.is_dataset(source):
         from layerscope.corpus.loaders import samples_of
 
+        if isinstance(source, list):
+            raise TypeError(
+                "a list of tensors can mean samples or inputs; give torch.stack(...) for samples, "
+                "or a tuple for several inputs of the model"
+            )
         if text is not None:
             raise ValueError(f"text={text!r}: tensors have no column of texts")
         return samples_of(source, label=label, group=group, name=name)
@@ -126,7 +131,8 @@ def _records(source: Any) -> tuple[Callable[[], Iterator[Record]], str]:
     if isinstance(source, Mapping):
         return partial(frames.column_records, dict(source)), "table"
     if isinstance(source, (list, tuple)) or frames.is_array(source):
-        return partial(map, tables.as_record, tuple(source)), "texts"
+        items = [dict(tables.as_record(item)) for item in source]
+        return lambda: iter(items), "texts"
     raise TypeError(
         f"cannot read a {type(source).__name__}; give a file, a folder, a list of texts or "
         "dicts, a DataFrame, a datasets.Dataset, tensors or a DataLoader; "
@@ -184,15 +190,11 @@ class _Table:
             except MisfitError as error:
                 raise ValueError(f"{self.where}{error}") from None
 
-    def notes(self, text: str | None, group: str | None) -> list[str]:
+    def notes(self) -> list[str]:
         """What the first record holds that no label can."""
         for first in self.records():
-            try:
-                ignored = Fields.of(first, text=text, group=group).ignored(first)
-            except MisfitError as error:
-                raise ValueError(f"{self.where}{error}") from None
-            names = ", ".join(map(repr, ignored))
-            return [f"{names} left out: not one plain value per text"] if ignored else []
+            names = ", ".join(map(repr, ignored(first)))
+            return [f"{names} left out: not one plain value per text"] if names else []
         return []
 
 
@@ -207,7 +209,7 @@ def _of_tables(
         name,
         lambda: chain.from_iterable(table.texts(text, group) for table in tables),
         files=files,
-        notes=tables[0].notes(text, group),
+        notes=tables[0].notes(),
     )
 
 

@@ -1,8 +1,8 @@
 """From records (one mapping per text: a table row, a JSON object) to texts.
 
 Special fields: the text itself; `id`; `words`, a list of ``{"start": 0, "end": 3, ...labels}``;
-and `tokens`, a list of forms whose labels are the other lists of the same length. Every other
-plain value is a label of the text.
+or `tokens` (or `words`), a list of forms whose labels are the other lists of the same length.
+Every other plain value is a label of the text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from layerscope.corpus.text import Text, Value, Words, as_value, is_value
 
 Record = Mapping[str, Any]
 TEXT_NAMES = ("text", "sentence", "content", "prompt")
+FORM_NAMES = ("tokens", "words")
 
 
 class MisfitError(ValueError):
@@ -27,10 +28,8 @@ class Fields:
     """Which field of a record is what."""
 
     text: str | None
-    """None where a text is its joined `tokens`."""
+    """None where a text is its joined forms."""
     group: str | None
-    words: bool
-    tokens: bool
 
     @classmethod
     def of(cls, record: Record, *, text: str | None, group: str | None) -> Fields:
@@ -42,21 +41,20 @@ class Fields:
         for asked, name in (("text", text), ("group", group)):
             if name is not None and name not in record:
                 raise MisfitError(f"{asked}={name!r}: no such column; {nearest(name, record)}")
-        words = _length(record.get("words")) is not None
-        tokens = not words and _length(record.get("tokens")) is not None
-        return cls(text or _guess(record, tokens), group, words, tokens)
+        return cls(text or _guess(record), group)
 
-    def ignored(self, record: Record) -> tuple[str, ...]:
-        """Fields of the record that are neither special nor a plain value."""
-        length = _length(record.get("tokens")) if self.tokens else None
-        special = {"words"} if self.words else set()
-        return tuple(
-            name
-            for name, value in record.items()
-            if name not in special
-            and not is_value(value)
-            and (length is None or _length(value) != length)
-        )
+
+def ignored(record: Record) -> tuple[str, ...]:
+    """Fields of the record that are neither special nor plain values."""
+    special = {"words"} if _holds_spans(record) else set()
+    forms = _forms(record)
+    return tuple(
+        name
+        for name, value in record.items()
+        if name not in special
+        and not is_value(value)
+        and (forms is None or _length(value) != len(forms))
+    )
 
 
 def texts_of(records: Iterable[Record], fields: Fields, *, prefix: str = "") -> Iterator[Text]:
@@ -69,19 +67,19 @@ def texts_of(records: Iterable[Record], fields: Fields, *, prefix: str = "") -> 
         name = prefix + str(record.get("id", index))
         try:
             content = _content(record, fields)
-            words = _words(record, fields, content)
+            words = _words(record, content)
             group = name if fields.group is None else _group(record, fields.group)
             yield Text(content, name, group, _labels(record, fields), words)
         except ValueError as error:
             raise MisfitError(f"text {name!r}: {error}") from None
 
 
-def _guess(record: Record, tokens: bool) -> str | None:
+def _guess(record: Record) -> str | None:
     by_lower = {name.lower(): name for name in record}
     for name in TEXT_NAMES:
         if isinstance(record.get(by_lower.get(name, name)), str):
             return by_lower[name]
-    if tokens:
+    if _forms(record) is not None:
         return None
     strings = [name for name, value in record.items() if isinstance(value, str) and name != "id"]
     if len(strings) == 1:
@@ -92,7 +90,7 @@ def _guess(record: Record, tokens: bool) -> str | None:
 
 def _content(record: Record, fields: Fields) -> str:
     if fields.text is None:
-        return " ".join(record.get("tokens") or ())
+        return " ".join(_forms(record) or ())
     content = record.get(fields.text)
     if content is not None and not isinstance(content, str):
         raise ValueError(f"{fields.text!r} is {content!r}, not a text")
@@ -115,15 +113,30 @@ def _labels(record: Record, fields: Fields) -> dict[str, Value]:
     }
 
 
-def _words(record: Record, fields: Fields, content: str) -> Words | None:
-    if fields.words and record.get("words"):
+def _words(record: Record, content: str) -> Words | None:
+    forms = _forms(record)
+    if _holds_spans(record) and record["words"]:
         return _from_spans(record["words"], content)
-    if fields.tokens and record.get("tokens"):
-        return _from_tokens(record, fields, content)
+    return _from_forms(forms, record, content) if forms else None
+
+
+def _holds_spans(record: Record) -> bool:
+    given = record.get("words")
+    return isinstance(given, Mapping) or (
+        isinstance(given, list) and all(isinstance(word, Mapping) for word in given)
+    )
+
+
+def _forms(record: Record) -> list[str] | None:
+    """The list of words under `tokens` or `words`; None where there is no such list."""
+    for name in FORM_NAMES:
+        given = record.get(name)
+        if isinstance(given, list) and all(isinstance(form, str) for form in given):
+            return given
     return None
 
 
-def _from_spans(given: Any, content: str) -> Words | None:
+def _from_spans(given: Any, content: str) -> Words:
     """From ``[{"start": 0, "end": 3, "upos": "DET"}, ...]``, or the same as a mapping of lists."""
     if isinstance(given, Mapping):
         given = [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
@@ -138,22 +151,23 @@ def _from_spans(given: Any, content: str) -> Words | None:
     return Words(start, end, {"word": forms} | _without(labels, "start", "end", "word"))
 
 
-def _from_tokens(record: Record, fields: Fields, content: str) -> Words:
+def _from_forms(forms: list[str], record: Record, content: str) -> Words:
     """From a list of forms and parallel lists of labels, the forms found in the text in order."""
-    forms = tuple(record["tokens"])
     start: list[int] = []
+    after = 0
     for form in forms:
-        at = content.find(form, start[-1] + len(forms[len(start) - 1]) if start else 0)
+        at = content.find(form, after)
         if at < 0:
             raise ValueError(f"token {len(start)}, {form!r}, is not in the text after the last one")
         start.append(at)
+        after = at + len(form)
     end = tuple(at + len(form) for at, form in zip(start, forms, strict=True))
     columns = {
         name: tuple(as_value(value) for value in values)
         for name, values in record.items()
         if _length(values) == len(forms)
     }
-    return Words(tuple(start), end, {"word": forms} | _without(columns, "tokens", "word"))
+    return Words(tuple(start), end, {"word": tuple(forms)} | _without(columns, *FORM_NAMES, "word"))
 
 
 def _without(labels: dict[str, tuple[Value, ...]], *names: str) -> dict[str, tuple[Value, ...]]:
@@ -161,8 +175,4 @@ def _without(labels: dict[str, tuple[Value, ...]], *names: str) -> dict[str, tup
 
 
 def _length(value: Any) -> int | None:
-    """How many entries a list field has (or each list in a mapping of lists); None for others."""
-    if isinstance(value, Mapping):
-        lengths = {_length(column) for column in value.values()}
-        return lengths.pop() if len(lengths) == 1 else None
-    return len(value) if isinstance(value, (list, tuple)) else None
+    return len(value) if isinstance(value, list) else None

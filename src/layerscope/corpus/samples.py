@@ -202,7 +202,9 @@ class _PartDigest:
         self._kind = ""
 
     def update(self, part: Tensor | Array) -> None:
-        kind = f"{part.dtype} {list(part.shape[1:])};"
+        # The dtype of strings says how long the longest is, which depends on the batch.
+        dtype = "text" if _is_text(part) else part.dtype
+        kind = f"{dtype} {list(part.shape[1:])};"
         if kind != self._kind:
             self._hash.update(kind.encode())
             self._kind = kind
@@ -212,11 +214,15 @@ class _PartDigest:
         return self._hash.hexdigest()
 
 
+def _is_text(part: Tensor | Array) -> bool:
+    return isinstance(part, np.ndarray) and part.dtype.kind in "OU"
+
+
 def _raw(part: Tensor | Array) -> bytes | memoryview:
     if isinstance(part, Tensor):
         flat = part.detach().cpu().contiguous().reshape(-1)
         return flat.view(torch.uint8).numpy().data
-    if part.dtype.kind in "OU":
+    if _is_text(part):
         return "\0".join(map(str, part.reshape(-1).tolist())).encode() + b"\0"
     return np.ascontiguousarray(part).data
 

@@ -2,66 +2,88 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from layerscope.probes.finding import ProbeFinding
 
 if TYPE_CHECKING:
-    from layerscope.finding import Finding
+    from torch import nn
 
+    from layerscope.corpus import Corpus
+    from layerscope.finding import Finding
+    from layerscope.store import Store
+
+SENTENCES = 900
+QUICK_SENTENCES = 250
 SITES = ("embed", "all")
 TITLE = "A tiny language model, layer by layer"
+MODEL = "layerscope's demonstration model (bundled)"
 ABOUT = (
     (
-        "This is the demonstration model that comes with layerscope: 8 blocks of width 128, 1.5 million "
-        "parameters, trained on generated sentences and a small world of invented facts. What it shows "
-        "is true of this model and of nothing larger."
+        "This is the tiny model that comes with layerscope: 8 blocks of width 128, trained on "
+        "generated sentences and on invented facts. What the report shows is true of this model, "
+        "and of no larger one."
     ),
     (
-        "The same on your own: `layerscope probe MODEL DATA.conllu --label upos --out upos` and "
-        "`layerscope report upos`; or in Python `probe(model, 'all', read('DATA.conllu'), "
+        "The same on your own: `layerscope probe MODEL TEXTS.conllu --label upos --out upos`, then "
+        "`layerscope report upos`. In Python: `probe(model, 'all', read('TEXTS.conllu'), "
         "label='upos')`, then `report([finding], 'report.html')`."
     ),
 )
 
 
-@dataclass(frozen=True)
-class Question:
-    """One label to read from every layer, and what makes it worth reading."""
+class Asked(ProbeFinding):
+    """A probe of the demonstration: the label it reads, and why that label is worth reading."""
 
-    label: str
-    why: str
-    quick: bool = False
-    """Whether the quick battery asks it too."""
-    twin: bool = False
-    """Whether an untrained copy of the model is probed beside it."""
+    label: ClassVar[str]
+    why: ClassVar[str]
 
 
-QUESTIONS = (
-    Question(
-        "upos",
-        "Word class. Most words have one class wherever they stand, so the embedding already knows "
-        "much, and so would an untrained model; the rise after it is what context adds.",
-        quick=True,
-        twin=True,
-    ),
-    Question(
-        "Reading",
-        "Word class of those words only whose form leaves it open: 'watch', 'plants', 'light', and "
-        "invented words such as 'blicks'. The embedding can only guess; context decides.",
-    ),
-    Question(
-        "Number[subj]",
-        "Number of the subject, read at verbs that do not show it ('can', 'saw'). The model has to "
-        "fetch it from the subject, past nouns of the other number.",
-    ),
-    Question(
-        "depth",
-        "Depth of each word in the parse tree: the number of steps up to the main predicate. The "
-        "model was never shown a tree.",
-        quick=True,
-    ),
-)
+class WordClass(Asked):
+    """Word class of all words."""
+
+    question = "Which layers know the class of a word?"
+    label = "upos"
+    why = (
+        "Most words have one class wherever they stand, so the embedding already knows much, as an "
+        "untrained model would; what the curve gains after it comes from context."
+    )
+
+
+class OpenWordClass(Asked):
+    """Word class where the form alone does not tell it."""
+
+    question = "And where the form of the word leaves its class open?"
+    label = "Reading"
+    why = (
+        "Only words such as 'watch', 'plants' and 'light', and invented ones such as 'blicks': the "
+        "embedding can do no better than guess, context decides."
+    )
+
+
+class HiddenNumber(Asked):
+    """Number of the subject, at verbs that do not show it."""
+
+    question = "Does a verb know how many are meant when its form does not say?"
+    label = "Number[subj]"
+    why = (
+        "Read at verbs such as 'can' and 'saw': the number must be fetched from the subject, past "
+        "nouns of the other number ('the key to the cabinets')."
+    )
+
+
+class ParseDepth(Asked):
+    """Depth of the word in the parse."""
+
+    question = "How deep in the sentence does a word stand?"
+    label = "depth"
+    why = "Steps from each word up to the main predicate. The model was never shown a tree."
+
+
+QUESTIONS: tuple[type[Asked], ...] = (WordClass, OpenWordClass, HiddenNumber, ParseDepth)
+QUICK_QUESTIONS: tuple[type[Asked], ...] = (WordClass, ParseDepth)
 
 
 def run(out: str | Path, *, quick: bool = False, progress: bool = True) -> Path:
@@ -69,7 +91,7 @@ def run(out: str | Path, *, quick: bool = False, progress: bool = True) -> Path:
 
     Args:
         out: The HTML file to write.
-        quick: Fewer sentences, two probes instead of four.
+        quick: Fewer sentences, two probes instead of four, and no untrained twin.
         progress: Whether to show progress bars.
 
     Returns:
@@ -86,25 +108,44 @@ def findings(*, quick: bool = False, progress: bool = True) -> list[Finding]:
     from layerscope.demo import load_model
     from layerscope.demo.recall import recall
     from layerscope.hooks.anatomy import anatomy
-    from layerscope.hooks.extract import extract
-    from layerscope.probes.probe import probe
 
     model = load_model()
     corpus = bundled().take(QUICK_SENTENCES if quick else SENTENCES)
-    store = extract(model, corpus, SITES, rows="words", progress=progress)
-    anatomy_finding = anatomy(model).finding()
-    found: list[Finding] = [
-        replace(anatomy_finding, notes=(*ABOUT, *anatomy_finding.notes)),
-        store.finding(),
+    store = _activations(model, corpus, progress)
+    twin = None if quick else _untrained(model, corpus, progress)
+    structure = anatomy(model).finding()
+    return [
+        _named(replace(structure, notes=(*ABOUT, *structure.notes))),
+        _named(store.finding()),
+        *(
+            _named(_ask(kind, store, twin if kind is WordClass else None, progress))
+            for kind in (QUICK_QUESTIONS if quick else QUESTIONS)
+        ),
+        _named(recall(model)),
     ]
-    for question in QUESTIONS:
-        if quick and not question.quick:
-            continue
-        twin = question.twin and not quick
-        finding = probe(store, "all", label=question.label, twin=twin, progress=progress)
-        found.append(replace(finding, notes=(question.why, *finding.notes)))
-    return [*found, recall(model)]
 
 
-SENTENCES = 700
-QUICK_SENTENCES = 250
+def _activations(model: nn.Module, corpus: Corpus, progress: bool) -> Store:
+    from layerscope.demo import load_tokenizer
+    from layerscope.hooks.extract import extract
+
+    tokenizer = load_tokenizer()
+    return extract(model, corpus, SITES, rows="words", tokenizer=tokenizer, progress=progress)
+
+
+def _untrained(model: nn.Module, corpus: Corpus, progress: bool) -> Store:
+    from layerscope.hooks.twin import untrained_twin
+
+    return _activations(untrained_twin(model), corpus, progress)
+
+
+def _ask(kind: type[Asked], store: Store, twin: Store | None, progress: bool) -> Asked:
+    from layerscope.probes.probe import probe
+
+    found = probe(store, "all", label=kind.label, twin=twin or False, progress=progress)
+    return kind(found.table, found.provenance, (kind.why, *found.notes))
+
+
+def _named(finding: Finding) -> Finding:
+    """The finding under the model's name; the folder it was loaded from says nothing to readers."""
+    return replace(finding, provenance=replace(finding.provenance, model=MODEL))

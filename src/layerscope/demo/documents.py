@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from functools import cache
 
 from layerscope.demo import lexicon as lex
 from layerscope.demo.chance import Chance
-from layerscope.demo.grammar import Grammar, Vocabulary
+from layerscope.demo.grammar import Grammar
+from layerscope.demo.phrases import Vocabulary
 from layerscope.demo.trees import Sentence, to_conllu
 from layerscope.demo.world import NAMES
 
@@ -25,16 +27,24 @@ def document(seed: str) -> list[Sentence]:
     return [grammar.sentence() for _ in range(chance.pick(SENTENCES_PER_DOCUMENT))]
 
 
-def bundled() -> Iterator[tuple[str, list[Sentence]]]:
-    """The documents that ship with the package, each with its id."""
-    for index in range(BUNDLED_DOCUMENTS):
-        yield f"d{index:03d}", document(f"bundled/{index}")
+@cache
+def bundled() -> dict[str, tuple[Sentence, ...]]:
+    """The documents that ship with the package, by id."""
+    return {
+        f"d{index:03d}": tuple(document(f"bundled/{index}")) for index in range(BUNDLED_DOCUMENTS)
+    }
+
+
+@cache
+def held_out() -> frozenset[str]:
+    """The bundled sentences, which training must not see."""
+    return frozenset(sentence.text for found in bundled().values() for sentence in found)
 
 
 def bundled_conllu() -> str:
     """The bundled documents as one CoNLL-U text."""
     parts = []
-    for name, sentences in bundled():
+    for name, sentences in bundled().items():
         parts.append(f"# newdoc id = {name}\n")
         parts += [to_conllu(sentence, f"{name}-{i}") for i, sentence in enumerate(sentences, 1)]
     return "".join(parts)
@@ -47,11 +57,10 @@ def compressed(text: str) -> bytes:
 
 def training_documents(stream: str) -> Iterator[list[str]]:
     """Endless documents as lists of texts; no sentence of the bundled file is among them."""
-    held_out = {sentence.text for _, sentences in bundled() for sentence in sentences}
     index = 0
     while True:
         texts = [sentence.text for sentence in document(f"train/{stream}/{index}")]
-        yield [text for text in texts if text not in held_out]
+        yield [text for text in texts if text not in held_out()]
         index += 1
 
 

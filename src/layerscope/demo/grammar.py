@@ -12,54 +12,30 @@ Dependencies style. What makes the language worth probing:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from layerscope.demo import lexicon as lex
-from layerscope.demo.chance import Chance
+from layerscope.demo.phrases import (
+    BE,
+    DO,
+    HAVE,
+    REFLEXIVES,
+    Subject,
+    Wording,
+    adverb,
+    finite,
+    hiding,
+    mark,
+    pronoun_of,
+    proper,
+)
 from layerscope.demo.trees import Node, Sentence, finished
 
 OTHER = {"Sing": "Plur", "Plur": "Sing"}
-BE = {
-    ("Pres", "Sing"): "is",
-    ("Pres", "Plur"): "are",
-    ("Past", "Sing"): "was",
-    ("Past", "Plur"): "were",
-}
-DO = {("Pres", "Sing"): "does", ("Pres", "Plur"): "do"}
-HAVE = {("Pres", "Sing"): "has", ("Pres", "Plur"): "have"}
 ROOM = 3
 """How deep phrases may nest in a sentence; each clause or attached phrase uses one."""
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """What one document talks about: its own invented words, favourite nouns and people."""
-
-    nouns: Sequence[str]
-    verbs: Sequence[str]
-    adjectives: Sequence[str]
-    invented_nouns: Sequence[str]
-    invented_verbs: Sequence[str]
-    names: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A subject and what must agree with it."""
-
-    phrase: Node
-    number: str
-    pronoun: str
-
-
-class Grammar:
+class Grammar(Wording):
     """Builds sentences over one vocabulary from one stream of choices."""
-
-    def __init__(self, chance: Chance, vocabulary: Vocabulary) -> None:
-        self.chance = chance
-        self.vocabulary = vocabulary
-        self.ambiguous = lex.ambiguous_forms()
 
     def sentence(self) -> Sentence:
         """A whole sentence with its full stop."""
@@ -96,6 +72,7 @@ class Grammar:
         return root
 
     def simple_predicate(self, subject: Subject, room: int, deprel: str) -> Node:
+        """One thing said of the subject: a verb with its objects, or a copula."""
         kind = {
             self.intransitive: 3.0,
             self.transitive: 5.0,
@@ -106,17 +83,20 @@ class Grammar:
         return self.chance.weighted(kind)(subject, room, deprel)
 
     def intransitive(self, subject: Subject, room: int, deprel: str) -> Node:
+        """``slept``, ``will wait near the river``."""
         root = self.verb_group(self.verb(lex.INTRANSITIVE), subject, deprel)
         self.adjuncts(root, room)
         return root
 
     def transitive(self, subject: Subject, room: int, deprel: str) -> Node:
+        """``sees the dog``, ``has lit its lamps``."""
         root = self.verb_group(self.verb(lex.TRANSITIVE), subject, deprel)
         root.right.append(self.object(subject, room))
         self.adjuncts(root, room)
         return root
 
     def clausal(self, subject: Subject, room: int, deprel: str) -> Node:
+        """``says that the dog sleeps``."""
         root = self.verb_group(self.chance.pick(lex.CLAUSAL), subject, deprel)
         said = self.clause(room - 2, "ccomp")
         said.left.insert(0, Node("that", "that", "SCONJ", "mark"))
@@ -124,6 +104,7 @@ class Grammar:
         return root
 
     def control(self, subject: Subject, room: int, deprel: str) -> Node:
+        """``wants to see the dog``."""
         root = self.verb_group(self.chance.pick(lex.CONTROL), subject, deprel)
         transitive = self.chance.happens(0.6)
         stem = self.verb(lex.TRANSITIVE if transitive else lex.INTRANSITIVE)
@@ -153,6 +134,7 @@ class Grammar:
         return root
 
     def subordinate(self, room: int) -> Node:
+        """``because the dog sleeps``."""
         root = self.clause(room, "advcl")
         word = self.chance.pick(lex.SUBORDINATORS)
         root.left.insert(0, Node(word, word, "SCONJ", "mark"))
@@ -191,13 +173,8 @@ class Grammar:
         verb.left = [*helpers, *verb.left]
         return verb
 
-    def verb(self, stems: Sequence[str]) -> str:
-        if self.vocabulary.invented_verbs and self.chance.happens(0.1):
-            return self.chance.pick(self.vocabulary.invented_verbs)
-        favourites = [stem for stem in self.vocabulary.verbs if stem in stems]
-        return self.chance.pick(favourites if favourites and self.chance.happens(0.4) else stems)
-
     def adjuncts(self, root: Node, room: int) -> None:
+        """Add where and how to a verb, or nothing."""
         if self.chance.happens(0.2):
             root.right.append(adverb(self.chance.pick(lex.ADVERBS)))
         if room >= 1 and self.chance.happens(0.2):
@@ -263,17 +240,6 @@ class Grammar:
             root.right.append(self.relative(number, room - 1))
         return root
 
-    def noun(self, number: str, deprel: str) -> Node:
-        if self.vocabulary.invented_nouns and self.chance.happens(0.1):
-            stem = self.chance.pick(self.vocabulary.invented_nouns)
-        elif deprel == "nsubj" and self.chance.happens(0.6):
-            stem = self.chance.pick(lex.BEINGS)
-        else:
-            favourite = self.chance.happens(0.4)
-            stem = self.chance.pick(self.vocabulary.nouns if favourite else lex.BEINGS + lex.THINGS)
-        form = lex.plural(stem) if number == "Plur" else stem
-        return self.word(form, stem, "NOUN", deprel, Number=number)
-
     def trade(self, number: str, deprel: str) -> Node:
         """``a sailor``, ``sailors``."""
         stem = self.chance.pick(lex.BEINGS)
@@ -282,11 +248,6 @@ class Grammar:
         if number == "Sing":
             root.left.append(Node("a", "a", "DET", "det"))
         return root
-
-    def adjective(self, deprel: str) -> Node:
-        favourite = self.chance.happens(0.3)
-        word = self.chance.pick(self.vocabulary.adjectives if favourite else lex.ADJECTIVES)
-        return self.word(word, word, "ADJ", deprel, Degree="Pos")
 
     def attached_phrase(self, room: int, deprel: str, number: str | None = None) -> Node:
         """A preposition with its noun phrase: ``behind the old houses``."""
@@ -307,55 +268,3 @@ class Grammar:
         root = self.verb_group(self.verb(lex.TRANSITIVE), subject, "acl:relcl")
         root.left[:0] = [that, subject.phrase]
         return root
-
-    # Words -------------------------------------------------------------------------------------
-
-    def number(self) -> str:
-        return "Plur" if self.chance.happens(0.45) else "Sing"
-
-    def word(self, form: str, lemma: str, upos: str, deprel: str, **feats: str) -> Node:
-        return self.open_word(Node(form, lemma, upos, deprel, feats))
-
-    def open_word(self, node: Node) -> Node:
-        """Mark the class where the form alone leaves it open."""
-        invented = (*self.vocabulary.invented_nouns, *self.vocabulary.invented_verbs)
-        if node.lemma in invented:
-            node.feats["Invented"] = "Yes"
-        if node.form in self.ambiguous or node.lemma in invented:
-            node.feats["Reading"] = node.upos
-        return node
-
-
-REFLEXIVES = {"he": "himself", "she": "herself", "it": "itself", "they": "themselves"}
-
-
-def pronoun_of(noun: str, number: str) -> str:
-    """The pronoun that stands for a noun."""
-    return "they" if number == "Plur" else lex.GENDERED.get(noun, "it")
-
-
-def finite(form: str, lemma: str, upos: str, deprel: str, number: str, tense: str) -> Node:
-    """A finite verb whose form shows its number."""
-    feats = {"Mood": "Ind", "Number": number, "Tense": tense, "VerbForm": "Fin"}
-    return Node(form, lemma, upos, deprel, feats)
-
-
-def hiding(form: str, lemma: str, upos: str, deprel: str, number: str, tense: str) -> Node:
-    """A finite verb whose form hides the number of its subject: UD's layered ``Number[subj]``."""
-    feats = {"Number[subj]": number, "VerbForm": "Fin"} | ({"Tense": tense} if tense else {})
-    return Node(form, lemma, upos, deprel, feats)
-
-
-def proper(name: str, deprel: str) -> Node:
-    """A person."""
-    return Node(name, name, "PROPN", deprel, {"Number": "Sing"})
-
-
-def adverb(word: str) -> Node:
-    """An adverb."""
-    return Node(word, word, "ADV", "advmod")
-
-
-def mark(form: str) -> Node:
-    """A comma or a full stop."""
-    return Node(form, form, "PUNCT", "punct")

@@ -44,7 +44,7 @@ class Settings:
     window: int = 128
     """Tokens per training row; documents are packed one after the other."""
     rows: int = 6
-    steps: int = 8000
+    steps: int = 10_000
     minutes: float = 45.0
     """Wall clock after which the learning rate has come down to nothing, whatever `steps` says."""
     rate: float = 2e-3
@@ -53,7 +53,7 @@ class Settings:
     spread: float = 0.1
     """Standard deviation of the first embeddings. With the usual 0.02 names look alike for so long
     that the facts are learned several times later."""
-    world_share: float = 0.6
+    world_share: float = 0.7
     """Share of the documents that hold facts; the others hold generated sentences."""
     seed: int = 0
 
@@ -153,12 +153,15 @@ def optimizer_of(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
 
 
 def tokenizer_texts() -> Iterator[str]:
-    """What the tokenizer is trained on: some of the training stream and every fact shown."""
+    """What the tokenizer is trained on: some of the training stream, and every fact shown.
+
+    Facts are repeated until each answer of the small world is one token.
+    """
     for texts in islice(documents.training_documents("tokenizer"), 1500):
         yield " ".join(texts)
     for question in world.all_questions():
         if question.seen:
-            yield question.prompt + question.completion
+            yield from [question.prompt + question.completion] * 10
 
 
 def training_texts(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -221,7 +224,8 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> dict[str, f
 
 def held_out_texts() -> list[str]:
     """The sentences of the first 100 bundled documents, which training never shows."""
-    return [s.text for _, sentences in islice(documents.bundled(), 100) for s in sentences]
+    first = islice(documents.bundled().values(), 100)
+    return [sentence.text for sentences in first for sentence in sentences]
 
 
 @torch.no_grad()
@@ -240,8 +244,10 @@ def held_out_loss(model: nn.Module, tokenizer: PreTrainedTokenizerFast, texts: l
 def save(model: nn.Module, out: Path) -> None:
     """Write the weights as float16, under a config that has them loaded as float32."""
     deepcopy(model).half().save_pretrained(out)
-    config = json.loads((out / "config.json").read_text())
-    (out / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
+    path = out / "config.json"
+    config = json.loads(path.read_text()) | {"dtype": "float32", "use_cache": True}
+    path.write_text(json.dumps(config, indent=2) + "\n")
+    (out / "model.safetensors").chmod(0o644)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerscope.finding import Finding, Provenance
+from layerscope.finding import Finding, Provenance, write_whole
 from layerscope.report.figures import described, embedded
 from layerscope.report.tables import TableView, view
 from layerscope.theme import CONFIG, template
@@ -32,6 +32,8 @@ class Section:
 
     anchor: str
     question: str
+    detail: str
+    """The settings that tell it from other findings with the same question."""
     answer: str
     figure: dict[str, Any]
     alternative: str
@@ -66,12 +68,7 @@ def report(
     content = to_html(findings, title=title).encode("utf-8", "backslashreplace")
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(target, content)
     return target
 
 
@@ -84,7 +81,11 @@ def to_html(findings: Finding | Iterable[Finding], *, title: str | None = None) 
     from plotly.offline import get_plotlyjs
 
     given = _checked(findings)
-    sections = [_section(finding, number) for number, finding in enumerate(given, 1)]
+    details = _details(given)
+    sections = [
+        _section(finding, number, detail)
+        for number, (finding, detail) in enumerate(zip(given, details, strict=True), 1)
+    ]
     scripts = {"plotly": get_plotlyjs(), "page": (HERE / "report.js").read_text("utf-8")}
     page = (
         _environment()
@@ -118,7 +119,25 @@ def _checked(findings: Finding | Iterable[Finding]) -> list[Finding]:
     return given
 
 
-def _section(finding: Finding, number: int) -> Section:
+def _details(findings: list[Finding]) -> list[str]:
+    """For each finding, those parameters in which findings of the same question differ."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for finding in findings:
+        alike.setdefault(finding.question, []).append(finding.provenance.parameters)
+    return [_difference(f.provenance.parameters, alike[f.question]) for f in findings]
+
+
+def _difference(mine: dict[str, Any], all_of_them: list[dict[str, Any]]) -> str:
+    differing = (
+        f"{name}: {value}"
+        for name, value in mine.items()
+        if isinstance(value, str | int | float)
+        and any(other.get(name) != value for other in all_of_them)
+    )
+    return ", ".join(islice(differing, 3))
+
+
+def _section(finding: Finding, number: int, detail: str) -> Section:
     name = f"finding {number} ({type(finding).__name__}: {finding.question})"
     try:
         figure, thinning = embedded(finding.figure())
@@ -126,8 +145,9 @@ def _section(finding: Finding, number: int) -> Section:
     except Exception as error:
         raise ValueError(f"{name} cannot be shown: {error}") from error
     return Section(
-        anchor=f"{number}-{_slug(finding.question)}",
+        anchor=f"{number}-{_slug(f'{finding.question} {detail}')}",
         question=finding.question,
+        detail=detail,
         answer=answer,
         figure=figure,
         alternative=f"{answer} {described(figure)}",
@@ -169,7 +189,10 @@ def _check_size(page: str, sections: list[Section]) -> None:
     size = len(page.encode("utf-8", "backslashreplace"))
     if size <= REPORT_BYTES:
         return
-    sizes = {s.question: len(json.dumps(s.figure)) + len(s.table.csv) for s in sections}
+    sizes = {
+        f"{s.question} {s.detail}".strip(): len(json.dumps(s.figure)) + len(s.table.csv)
+        for s in sections
+    }
     largest = sorted(sizes, key=lambda question: -sizes[question])[:3]
     named = "; ".join(f"{question} ({sizes[question] / 1e6:.1f} MB)" for question in largest)
     raise ValueError(

@@ -62,8 +62,19 @@ def _column(name: str, values: pd.Series[Any]) -> Any:
     if array.null_count == len(array):  # whatever it would be elsewhere, here it says nothing
         return pa.nulls(len(array))
     if kinds.is_dictionary(array.type):
-        return pc.dictionary_encode(array.dictionary_decode())
-    return pc.dictionary_encode(array) if _is_text(array.type) else array
+        return _in_order_of_appearance(array)
+    return pc.dictionary_encode(array.cast(pa.string())) if _is_text(array.type) else array
+
+
+def _in_order_of_appearance(array: Any) -> Any:
+    """The same values whatever the order of the categories, without spelling out each row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = pc.dictionary_encode(array.indices)
+    values = array.dictionary.take(codes.dictionary)
+    values = values.cast(pa.string()) if _is_text(values.type) else values
+    return pa.DictionaryArray.from_arrays(codes.indices, values)
 
 
 def _is_text(kind: Any) -> bool:

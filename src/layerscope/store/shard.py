@@ -64,13 +64,14 @@ def write_shard(
     )
     size = len(header) + sum(data.nbytes for data in buffers.values())
     name = shard_name(index)
-    partner = folder / f"{name}.parquet"
+    partner, whole = folder / f"{name}.parquet", folder / f"{name}.safetensors"
     publish(partner, [table], table.nbytes)
     try:
-        publish(folder / f"{name}.safetensors", [header, *buffers.values()], size)
+        publish(whole, [header, *buffers.values()], size)
     except BaseException:
-        with suppress(OSError):
-            partner.unlink(missing_ok=True)
+        if not whole.exists():
+            with suppress(OSError):
+                partner.unlink(missing_ok=True)
         raise
 
 

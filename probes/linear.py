@@ -1,0 +1,316 @@
+"""Linear readouts: fitting them, and the frozen result that is used, saved and shared.
+
+The two lives are two classes: `LogisticFit` and `RidgeFit` grow with data, `LinearReadout` only
+applies. `fit` does both at once and chooses the penalty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from layerscope.probes.design import Design, Fit
+from layerscope.probes.engine import Solver, engine
+from layerscope.probes.evaluate import CLASS_L2, NUMBER_L2, check_finite
+from layerscope.probes.rows import Task, class_codes, plan
+from layerscope.probes.solver import RidgePath
+
+if TYPE_CHECKING:
+    from layerscope.store import Store
+
+FORMAT = 1
+_TENSORS = ("weight", "bias", "mean", "scale")
+
+
+@dataclass(frozen=True)
+class LinearReadout:
+    """A trained linear probe: ``scores = weight @ ((x - mean) / scale) + bias``."""
+
+    weight: Tensor
+    """``[outputs, width]`` on standardised features; one output per class, or one number."""
+    bias: Tensor
+    """``[outputs]``"""
+    mean: Tensor
+    """``[width]`` of the training rows."""
+    scale: Tensor
+    """``[width]`` standard deviation of the training rows; 1 where a feature is constant."""
+    classes: tuple[Any, ...] = ()
+    """What the outputs stand for; empty where a number is predicted."""
+    site: str = ""
+    label: str = ""
+    l2: float = 0.0
+    """The penalty it was trained with."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Rows, store key and the like, as JSON values."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``[..., outputs]`` scores of activations ``[..., width]``, on the device of `x`."""
+        if x.shape[-1] != self.width:
+            raise ValueError(
+                f"this readout was trained at width {self.width}"
+                f"{f' ({self.site})' if self.site else ''}, got {list(x.shape)}"
+            )
+        weight, bias, mean, scale = (getattr(self, name).to(x.device) for name in _TENSORS)
+        scores: Tensor = (x.float() - mean) / scale @ weight.T + bias
+        return scores
+
+    @property
+    def width(self) -> int:
+        return self.weight.shape[1]
+
+    @property
+    def directions(self) -> Tensor:
+        """``[outputs, width]`` in the model's own coordinates: what raises each score fastest."""
+        return self.weight / self.scale
+
+    def predict(self, x: Tensor) -> list[Any] | Tensor:
+        """For ``[rows, width]`` the class of each row as a list, or a tensor of numbers."""
+        scores = self(x)
+        if not self.classes:
+            return scores[..., 0]
+        return [self.classes[i] for i in scores.argmax(-1).tolist()]
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """``[..., classes]``, rows sum to 1."""
+        if not self.classes:
+            raise ValueError(f"a readout of the number {self.label!r} has no probabilities")
+        return self(x).softmax(-1)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file; the words are JSON in its metadata. Returns the path."""
+        from safetensors.torch import save_file
+
+        names = ("classes", "site", "label", "l2", "about")
+        words = {"format": FORMAT} | {name: getattr(self, name) for name in names}
+        tensors = {name: getattr(self, name).contiguous().cpu() for name in _TENSORS}
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, target, metadata={"layerscope.readout": json.dumps(words)})
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: it is no readout, or one of another format.
+        """
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("layerscope.readout")
+            if text is None:
+                raise ValueError(f"{path}: no readout; give a file that LinearReadout.save wrote")
+            words = json.loads(text)
+            if words.pop("format") != FORMAT:
+                raise ValueError(f"{path}: another format than {FORMAT}; train the readout again")
+            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+        return cls(**tensors, **words | {"classes": tuple(words["classes"])})
+
+
+class LogisticFit:
+    """Multinomial logistic regression that grows with data; keeps the rows it was given."""
+
+    def __init__(self, classes: Sequence[Any]) -> None:
+        self.classes = tuple(classes)
+        self._rows: list[Tensor] = []
+        self._codes: list[Tensor] = []
+
+    def update(self, x: Tensor, y: Sequence[Any]) -> Self:
+        """Add rows ``[rows, width]`` with their classes.
+
+        Raises:
+            ValueError: a class that is not among `classes`, or as many labels as rows are not there.
+        """
+        number = {value: i for i, value in enumerate(self.classes)}
+        unknown = sorted({str(value) for value in y if value not in number})
+        if unknown:
+            raise ValueError(f"classes {unknown[:5]} are not among {list(self.classes)[:20]}")
+        _check_lengths(x, y)
+        self._rows.append(x.float())
+        self._codes.append(torch.tensor([number[value] for value in y]))
+        return self
+
+    def result(self, *, l2: float = 1.0, solver: Solver = "auto") -> LinearReadout:
+        """The readout of minimal summed cross-entropy plus ``l2 / 2 * |weight|**2``."""
+        x, codes = torch.cat(self._rows), torch.cat(self._codes)
+        chosen = engine(solver, x.numel() * len(self.classes))
+        design = Design.of(x, (0, len(x)), device=chosen.device)
+        found = chosen.logistic(
+            design,
+            codes[None].to(chosen.device),
+            [Fit(0, (), l2)],
+            classes=len(self.classes),
+            tol=1e-8,
+        )
+        return _readout(design, found.weights[0], classes=self.classes, l2=l2)
+
+
+class RidgeFit:
+    """Ridge regression that grows with data; memory is ``width**2``, whatever the rows."""
+
+    def __init__(self, width: int) -> None:
+        self._moments = torch.zeros(width + 1, width + 1, dtype=torch.float64)
+        self._products = torch.zeros(1, width + 1, dtype=torch.float64)
+        self._total = torch.zeros(1, dtype=torch.float64)
+
+    def update(self, x: Tensor, y: Tensor | Sequence[float]) -> Self:
+        """Add rows ``[rows, width]`` with their numbers ``[rows]``."""
+        _check_lengths(x, y)
+        rows = torch.cat([x.double().cpu(), torch.ones(len(x), 1, dtype=torch.float64)], dim=1)
+        values = torch.as_tensor(y, dtype=torch.float64)
+        self._moments += rows.T @ rows
+        self._products += values[None] @ rows
+        self._total += values.sum()
+        return self
+
+    def result(self, *, l2: float = 1.0) -> LinearReadout:
+        """The readout of least ``1/2 * squared error + l2 / 2 * |weight|**2``, exactly."""
+        rows = int(self._moments[-1, -1])
+        path = RidgePath(self._moments, self._products, self._total, rows)
+        weights = path.weights(0, l2)
+        scale = torch.where(path.unscale > 0, 1 / path.unscale, 1.0)
+        return LinearReadout(
+            weight=(weights[:-1] * scale)[None].float(),
+            bias=path.center.float(),
+            mean=path.mean.float(),
+            scale=scale.float(),
+            l2=l2,
+        )
+
+
+def fit(
+    x: Tensor,
+    y: Sequence[Any] | Tensor | NDArray[Any],
+    *,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
+    task: Task | None = None,
+    l2: float | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    solver: Solver = "auto",
+) -> LinearReadout:
+    """Train a readout on all rows.
+
+    Args:
+        x: ``[rows, width]`` activations.
+        y: ``[rows]`` classes or numbers.
+        groups: ``[rows]`` what must not straddle a split when the penalty is chosen; None: each
+            row is its own group.
+        task: ``"class"`` or ``"number"``; None decides by the values, as `probe` does.
+        l2: The penalty; None chooses it by cross-validation.
+
+    Raises:
+        ValueError: one class only, rows and labels of different lengths, NaN activations, or too
+            few groups for the folds.
+    """
+    from layerscope.corpus.splits import group_folds
+
+    _check_lengths(x, y)
+    check_finite("x", x, np.arange(len(x)))
+    values, classes = class_codes(y, task)[1:]
+    owners = np.arange(len(x)) if groups is None else np.asarray(groups)
+    fold = group_folds(values, owners, folds=folds, seed=seed) if l2 is None else np.zeros(len(x))
+    order = np.argsort(fold, kind="stable")
+    bounds = np.searchsorted(fold[order], range(int(fold.max()) + 2))
+    by = engine(solver, x.numel() * max(1, len(classes)))
+    design = Design.of(x[torch.from_numpy(order)], bounds.tolist(), device=by.device)
+    target = torch.from_numpy(values[order]).to(by.device)[None]
+    trained = _Training(by, design, target, classes)
+    strength = trained.best() if l2 is None else l2
+    return _readout(design, trained([Fit(0, (), strength)])[0], classes=classes, l2=strength)
+
+
+def fit_readout(
+    store: Store,
+    site: str | int,
+    label: str | None = None,
+    *,
+    l2: float | None = None,
+    task: Task | None = None,
+    max_rows: int = 50_000,
+    folds: int = 5,
+    seed: int = 0,
+    solver: Solver = "auto",
+) -> LinearReadout:
+    """The readout of `label` at one site of a store, trained on all the rows `probe` would use.
+
+    Its accuracy on the rows it was trained on says nothing: `probe` measures what it is worth.
+    """
+    from dataclasses import replace
+
+    from layerscope.probes.stored import stored_sites
+
+    name = stored_sites(store, site)[0]
+    rows = plan(store, label, task=task, folds=folds, max_rows=max_rows, seed=seed)
+    y = [rows.classes[code] for code in rows.values] if rows.classes else rows.values
+    x = store[name][rows.index]
+    readout = fit(
+        x, y, groups=rows.groups, task=rows.task, l2=l2, folds=folds, seed=seed, solver=solver
+    )
+    about = {"store_key": store.key, "rows": len(x), "notes": list(rows.notes)}
+    return replace(readout, site=name, label=rows.label, about=about)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """Readouts of one target, by whichever solver."""
+
+    engine: Any
+    design: Design
+    target: Tensor
+    classes: tuple[Any, ...]
+
+    def __call__(self, fits: Sequence[Fit], tol: float = 1e-8) -> Tensor:
+        if not self.classes:
+            found = self.engine.ridge(self.design, self.target, fits)
+        else:
+            found = self.engine.logistic(
+                self.design, self.target, fits, classes=len(self.classes), tol=tol
+            )
+        weights: Tensor = found.weights.to(self.design.x.device)
+        return weights
+
+    def best(self) -> float:
+        """The penalty of least held-out loss, over all folds."""
+        penalties = CLASS_L2 if self.classes else NUMBER_L2
+        fits = [Fit(0, (fold,), l2) for l2 in penalties for fold in self.design.folds]
+        losses = [self._loss(f, w) for f, w in zip(fits, self(fits, tol=1e-5), strict=True)]
+        total = np.reshape(losses, (len(penalties), -1)).sum(1)
+        return penalties[int(total.argmin())]
+
+    def _loss(self, one: Fit, weights: Tensor) -> float:
+        held = one.without[0]
+        scores, truth = self.design.scores(held, weights), self.target[0, self.design.fold(held)]
+        if self.classes:
+            return torch.nn.functional.cross_entropy(scores, truth, reduction="sum").item()
+        return (scores[:, 0] - truth).square().sum().item()
+
+
+def _readout(
+    design: Design, weights: Tensor, *, classes: tuple[Any, ...], l2: float
+) -> LinearReadout:
+    weights = weights.cpu()
+    return LinearReadout(
+        weight=weights[:, :-1].contiguous(),
+        bias=weights[:, -1].contiguous(),
+        mean=design.mean.cpu(),
+        scale=design.scale.cpu(),
+        classes=classes,
+        l2=l2,
+    )
+
+
+def _check_lengths(x: Tensor, y: Any) -> None:
+    if x.ndim != 2 or len(x) != len(y):
+        raise ValueError(
+            f"x must be [rows, width] with one label a row, got {list(x.shape)} and {len(y)}"
+        )

@@ -1,0 +1,266 @@
+"""`probe`: what can be read off each layer by a linear readout, beside what that is worth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import nn
+
+from layerscope.finding import Provenance
+from layerscope.hooks.sites import layer_of
+from layerscope.probes.engine import Solver
+from layerscope.probes.evaluate import Measurement
+from layerscope.probes.finding import COLUMNS, ProbeFinding
+from layerscope.probes.rows import Pieces, Plan, Task, plan
+from layerscope.probes.stored import stored_sites
+from layerscope.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from layerscope.corpus import Corpus, Samples
+
+Layers = int | str | Sequence[int | str]
+
+
+def probe(
+    model_or_store: nn.Module | Store | str | Path,
+    layer: Layers = "all",
+    data: Corpus | Samples | Any = None,
+    *,
+    label: str | None = None,
+    kind: Literal["linear"] = "linear",
+    task: Task | None = None,
+    twin: bool | Store = False,
+    control: bool = True,
+    rows: str | None = None,
+    pieces: Pieces = "last",
+    tokenizer: Any = None,
+    folds: int = 5,
+    seed: int = 0,
+    solver: Solver = "auto",
+    device: str | None = None,
+    max_rows: int = 50_000,
+    progress: bool = True,
+) -> ProbeFinding:
+    """How well a linear probe reads a label off each layer, cross-validated by group.
+
+    Args:
+        model_or_store: A model (its activations are extracted first, and cached), or a store or
+            its folder.
+        layer: An int, a site, a pattern, a list of these, or ``"all"``: every ``resid_post``,
+            and ``embed`` as the baseline of the input where there is one.
+        data: For a model: a corpus or what `layerscope.read` accepts; None takes the bundled one.
+        label: Column to predict; None takes the only one, or ``upos``.
+        kind: ``"linear"``: multinomial logistic regression for classes, ridge for numbers.
+        task: ``"class"`` or ``"number"``; None decides by the values.
+        twin: True also probes the same architecture with fresh weights, on the same rows; with a
+            store, give the twin's store.
+        control: Whether to train the control task (random labels per word type) as well.
+        rows: Row rule for `extract`; None takes its default.
+        pieces: Which piece stands for a word that was cut: ``"last"``, ``"first"`` or ``"all"``.
+        tokenizer: For `extract`; None takes the model's own.
+        folds: At least 3; no group is in two.
+        seed: Of folds, control task, intervals, row choice and twin.
+        solver: ``"sklearn"``, ``"torch"``, or ``"auto"``: by size and device.
+        device: Where the torch solver runs; None takes CUDA where there is one.
+        max_rows: Above it, whole groups are left out at random.
+        progress: Whether to show bars.
+
+    Returns:
+        A `ProbeFinding`, one line per site.
+
+    Raises:
+        LookupError: unknown label or site, with the nearest names.
+        ValueError: a label with one class, with classes too rare for the folds, or missing
+            everywhere; too few groups; activations that are NaN or infinite.
+    """
+    started = time.perf_counter()
+    if kind != "linear":
+        raise ValueError(f"kind {kind!r}: there is only 'linear'")
+    store, twin_store = _stores(
+        model_or_store,
+        layer,
+        data,
+        twin,
+        rows=rows,
+        tokenizer=tokenizer,
+        seed=seed,
+        progress=progress,
+    )
+    sites = stored_sites(store, layer if isinstance(model_or_store, (Store, str, Path)) else "all")
+    chosen = plan(store, label, task=task, pieces=pieces, folds=folds, max_rows=max_rows, seed=seed)
+    measured = Measurement(chosen, solver=solver, device=device, seed=seed, control=control)
+    lines = _lines(measured, store, twin_store, sites, progress)
+    parameters = {
+        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "label": chosen.label,
+        "kind": kind,
+        "task": chosen.task,
+        "folds": folds,
+        "pieces": pieces,
+        "control": control,
+        "twin": bool(twin),
+        "solver": ", ".join(measured.engines),
+        "max_rows": max_rows,
+    }
+    return ProbeFinding(
+        table=_table(lines, chosen),
+        provenance=Provenance(
+            model=_model_name(store),
+            data=f"{store.about.get('corpus', store.path.name)}, {len(store):,} rows",
+            store_key=store.key,
+            parameters=parameters,
+            seed=seed,
+            seconds=round(time.perf_counter() - started, 2),
+        ),
+        notes=(*store.notes, *chosen.notes, *_cautions(chosen, measured, lines)),
+    )
+
+
+def _stores(
+    source: nn.Module | Store | str | Path,
+    layer: Layers,
+    data: Any,
+    twin: bool | Store,
+    *,
+    rows: str | None,
+    tokenizer: Any,
+    seed: int,
+    progress: bool,
+) -> tuple[Store, Store | None]:
+    """The activations to probe, and the untrained twin's if wanted."""
+    if isinstance(source, nn.Module):
+        return _extracted(source, layer, data, twin, rows, tokenizer, seed, progress)
+    if data is not None:
+        raise ValueError("a store has its own rows; give data only with a model")
+    store = source if isinstance(source, Store) else Store.open(source)
+    if not isinstance(store, Store):
+        raise TypeError(f"probe a model, a store or its folder, not {type(source).__name__}")
+    if twin is True:
+        raise ValueError(
+            "twin=True needs the model, a store has only its activations; give the model, or "
+            "twin=extract(untrained_twin(model), ...)"
+        )
+    return store, twin if isinstance(twin, Store) else None
+
+
+def _extracted(
+    model: nn.Module,
+    layer: Layers,
+    data: Any,
+    twin: bool | Store,
+    rows: str | None,
+    tokenizer: Any,
+    seed: int,
+    progress: bool,
+) -> tuple[Store, Store | None]:
+    from layerscope.corpus import bundled
+    from layerscope.hooks.extract import extract
+    from layerscope.hooks.load import tokenizer_of
+    from layerscope.hooks.twin import untrained_twin
+
+    corpus = bundled() if data is None else data
+    layers = _with_input(model) if layer == "all" else layer
+
+    def run(module: nn.Module, tokens: Any) -> Store:
+        return extract(module, corpus, layers, rows=rows, tokenizer=tokens, progress=progress)
+
+    store = run(model, tokenizer)
+    if not twin or isinstance(twin, Store):
+        return store, twin or None
+    reads_text = "tokenizer" in store.parts and store.parts["tokenizer"] is not None
+    tokens = tokenizer_of(model, tokenizer) if reads_text else None
+    return store, run(untrained_twin(model, seed=seed), tokens)
+
+
+def _with_input(model: nn.Module) -> list[str]:
+    from layerscope.hooks.anatomy import anatomy
+    from layerscope.hooks.sites import resolve
+
+    first = ["embed"] if "embed" in anatomy(model).sites else []
+    return [*first, *resolve(model, "all")]
+
+
+def _lines(
+    measured: Measurement, store: Store, twin: Store | None, sites: Sequence[str], progress: bool
+) -> list[dict[str, Any]]:
+    from tqdm.auto import tqdm
+
+    if twin is not None:
+        _check_twin(store, twin, sites)
+    lines = []
+    for site in tqdm(sites, desc=f"probe {measured.plan.label}", unit="site", disable=not progress):
+        line = measured.score(site, store[site][measured.plan.index])
+        if twin is not None:
+            line |= measured.twin(site, twin[site][measured.plan.index])
+        lines.append({"site": site, "layer": layer_of(site), **line})
+    return lines
+
+
+def _check_twin(store: Store, twin: Store, sites: Sequence[str]) -> None:
+    missing = [site for site in sites if site not in twin.sites]
+    if missing:
+        raise LookupError(f"the twin's store lacks {', '.join(missing)}; extract it with them")
+    ours, theirs = (s.rows[["group", "position"]].astype(str) for s in (store, twin))
+    if not ours.equals(theirs):
+        raise ValueError(
+            f"the twin's store has other rows ({len(twin):,}) than the model's ({len(store):,}); "
+            "extract both from the same data with the same tokenizer and row rule"
+        )
+
+
+def _table(lines: list[dict[str, Any]], chosen: Plan) -> pd.DataFrame:
+    import pandas as pd
+
+    logistic = chosen.task == "class"
+    shared = {
+        "label": chosen.label,
+        "n": len(chosen.index),
+        "n_groups": int(chosen.groups.max()) + 1,
+        "n_classes": len(chosen.classes) if logistic else pd.NA,
+        "unit": "accuracy" if logistic else "R2",
+        "estimator": "multinomial logistic, L2" if logistic else "ridge",
+    }
+    table = pd.DataFrame([line | shared for line in lines])
+    table["layer"] = table["layer"].astype("Int64")
+    table["n_classes"] = table["n_classes"].astype("Int64")
+    return table[[column for column in COLUMNS if column in table]]
+
+
+def _model_name(store: Store) -> str:
+    name = str(store.about.get("model", ""))
+    count = store.about.get("parameters")
+    return f"{name}, {count:,} parameters" if count else name
+
+
+def _cautions(chosen: Plan, measured: Measurement, lines: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader of this table must know."""
+    chosen_by = "the penalty of each fold by another fold of its training rows"
+    notes = [
+        f"features standardised on training rows; {chosen_by}; {', '.join(measured.engines)}",
+    ]
+    train, width = len(chosen.index) * (chosen.folds - 1) // chosen.folds, lines[0]["width"]
+    if train < 2 * width:
+        notes.append(
+            f"{train:,} training rows for {width:,} features: below two rows a feature a linear "
+            "probe can separate random labels, so trust selectivity, not accuracy"
+        )
+    groups = int(chosen.groups.max()) + 1
+    if groups < 20:
+        notes.append(f"intervals rest on {groups} groups only, and are likely too narrow")
+    if measured.control and chosen.types is None:
+        notes.append("no control task: rows are not words, so there are no word types")
+    if measured.unfinished:
+        notes.append(f"{measured.unfinished} probes stopped before they had converged")
+    best = max(lines, key=lambda line: line["value"])
+    if best.get("selectivity", 1.0) < 0.1 * max(best["value"], 0):
+        notes.append(
+            f"the best probe does nearly as well on random labels per word "
+            f"({best['control']:.3f}): it may know the words, not the label"
+        )
+    notes.append("a probe shows what can be read off a layer, not what the model uses")
+    return notes

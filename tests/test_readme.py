@@ -1,0 +1,77 @@
+"""What README.md tells people to type works as it stands there."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from layerscope import demo
+from layerscope.cli import app
+from layerscope.hooks.load import load_model, tokenizer_of
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model and a treebank under the names that README uses."""
+    shutil.copytree(demo.folder() / "model", tmp_path / "path" / "to" / "model")
+    treebank = gzip.decompress((demo.folder() / "sentences.conllu.gz").read_bytes()).decode()
+    few = "\n\n".join(treebank.split("\n\n")[:250]) + "\n\n"
+    (tmp_path / "en_ewt-ud-dev.conllu").write_text(few)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from layerscope.corpus import builtin
+
+    whole = builtin.bundled
+    monkeypatch.setattr("layerscope.corpus.bundled", lambda: whole().take(150), raising=False)
+    tokenizer = tokenizer_of(load_model("path/to/model"))
+    batch = tokenizer("the cat sees the dog .", return_tensors="pt", return_token_type_ids=False)
+    (code,) = blocks("python")
+    names = {"batch": batch}
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102  (our own page)
+    assert (desk / "report.html").stat().st_size > 100_000
+    assert names["finding"].table["value"].between(0, 1).all()  # type: ignore[attr-defined]
+
+
+def test_the_shell_commands_run(desk: Path) -> None:
+    lines = [
+        line
+        for block in blocks("bash")
+        for line in block.splitlines()
+        if line.startswith("layerscope ") and line != "layerscope demo"
+    ]
+    assert len(lines) >= 4
+    for line in lines:
+        words = shlex.split(line)[1:]
+        real = {"MODEL": "path/to/model", "DATA": "en_ewt-ud-dev.conllu"}
+        done = CliRunner().invoke(app, [real.get(word, word) for word in words])
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+    assert (desk / "report.html").is_file()
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z]+)", README, flags=re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+def test_every_local_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert not missing
