@@ -38,7 +38,7 @@ def staircase(output: Tensor) -> Tensor:
 def tail_of(given: Tensor, logits: Tensor) -> Tail:
     """The simplest formula that turns `given` (what was put in) into `logits` (what came out)."""
     if given.shape != logits.shape:
-        return Tail(None, None, f"shape {tuple(given.shape)} became {tuple(logits.shape)}")
+        return _sliced(given, logits)
     epsilon = max(torch.finfo(x.dtype).eps for x in (given, logits))
     put, got = (x.detach().to("cpu", torch.float64).flatten(0, -2) for x in (given, logits))
     kept = got.isfinite() & (got > MASKED)
@@ -50,6 +50,19 @@ def tail_of(given: Tensor, logits: Tensor) -> Tail:
         if error <= 16 * epsilon:
             return Tail(formula, error, note)
     return Tail(None, None, "the logits are another function of the unembedding's output")
+
+
+def _sliced(given: Tensor, logits: Tensor) -> Tail:
+    """Part of the vocabulary, or one of several predictions, kept as it is."""
+    if given.shape[:-1] == logits.shape[:-1] and given.shape[-1] > logits.shape[-1]:
+        inner = tail_of(given[..., : logits.shape[-1]], logits)
+        kept = f"the first {logits.shape[-1]} of {given.shape[-1]} entries"
+        return Tail(inner.formula, inner.error, kept)
+    for axis in range(1, given.ndim - 1):
+        for i, part in enumerate(given.unbind(axis)):
+            if part.shape == logits.shape and torch.equal(part, logits.to(part.dtype)):
+                return Tail("unembedding", 0.0, f"entry {i} of its axis {axis}")
+    return Tail(None, None, f"shape {tuple(given.shape)} became {tuple(logits.shape)}")
 
 
 def _guesses(put: Tensor, got: Tensor) -> list[tuple[str, Tensor]]:

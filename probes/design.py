@@ -103,14 +103,21 @@ class Design:
 
     def moments(self, without: Sequence[int] = ()) -> Tensor:
         """``[width + 1, width + 1]`` sum of outer products of the rows of the other folds."""
-        kept = [self._moments[f] for f in self.folds if f not in without]
-        return torch.stack(kept).sum(0)
+        total, parts = self._moments
+        kept = total.clone()
+        for fold in without:
+            kept -= parts[fold]
+        return kept
 
     def spread(self, without: Sequence[int] = ()) -> Spread:
         """What a probe trained without these folds is standardised by."""
-        moments, rows = self.moments(without), self.rows(without)
-        mean = moments[-1, :-1] / rows
-        variance = moments.diagonal()[:-1] / rows - mean.square()
+        total, parts = self._moments
+        left_out = [parts[fold] for fold in without]
+        rows = self.rows(without)
+        sums = total[-1, :-1] - sum(part[-1, :-1] for part in left_out)
+        squares = total.diagonal()[:-1] - sum(part.diagonal()[:-1] for part in left_out)
+        mean = sums / rows
+        variance = squares / rows - mean.square()
         varies = variance > _CONSTANT**2 * (1 + mean.square())
         return Spread(rows, mean, torch.where(varies, variance, 0.0).clamp_min(0).sqrt())
 
@@ -128,14 +135,15 @@ class Design:
         return Design(self.x[index], tuple(bounds), self.mean, self.scale), index
 
     @cached_property
-    def _moments(self) -> list[Tensor]:
+    def _moments(self) -> tuple[Tensor, list[Tensor]]:
+        """Sums of outer products: of all rows, and of each fold."""
         exact = self.width <= _EXACT_WIDTH
         size = self.width + 1
-        sums = []
+        parts = []
         for fold in self.folds:
-            total = torch.zeros(size, size, dtype=torch.float64, device=self.x.device)
+            part = torch.zeros(size, size, dtype=torch.float64, device=self.x.device)
             for chunk in self.chunks(fold):
                 rows = self.x[chunk].double() if exact else self.x[chunk]
-                total += rows.T @ rows
-            sums.append(total)
-        return sums
+                part += rows.T @ rows
+            parts.append(part)
+        return torch.stack(parts).sum(0), parts

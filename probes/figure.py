@@ -17,6 +17,7 @@ _NAMES = {
     "twin": "untrained twin",
     "baseline": "majority class",
 }
+_RANK = {"value": 1, "control": 2, "twin": 3, "baseline": 4}
 _INTERVALS = {
     "value": ("ci_low", "ci_high"),
     "control": ("control_low", "control_high"),
@@ -104,6 +105,7 @@ def _line(
         "y": part[column],
         "name": name,
         "showlegend": name is not None,
+        "legendrank": _RANK[column],
         "mode": "lines+markers",
         "line": {"color": color, "dash": DASHES[column]},
         "marker": {"size": 7 if column == "value" else 4},
@@ -155,6 +157,7 @@ def _baseline(table: pd.DataFrame, places: pd.Series[Any]) -> dict[str, Any]:
         "x": [places.min(), places.max()],
         "y": [value, value],
         "name": name,
+        "legendrank": _RANK["baseline"],
         "mode": "lines",
         "line": {"color": COLORS["baseline"], "dash": DASHES["baseline"]},
         "hovertemplate": f"{name}: %{{y:.3f}}<extra></extra>",

@@ -16,7 +16,7 @@ from layerscope.probes.evaluate import Measurement
 from layerscope.probes.finding import COLUMNS, ProbeFinding
 from layerscope.probes.rows import Pieces, Plan, Task, plan
 from layerscope.probes.stored import stored_sites
-from layerscope.store import Store
+from layerscope.store import Store, differences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from layerscope.corpus import Corpus, Samples
 
 Layers = int | str | Sequence[int | str]
+_OWN = ("model", "sites", "dtype")
+"""Parts of a store's key in which the twin's may differ: the rows are the same."""
 
 
 def probe(
@@ -205,11 +207,11 @@ def _check_twin(store: Store, twin: Store, sites: Sequence[str]) -> None:
     missing = [site for site in sites if site not in twin.sites]
     if missing:
         raise LookupError(f"the twin's store lacks {', '.join(missing)}; extract it with them")
-    ours, theirs = (s.rows[["group", "position"]].astype(str) for s in (store, twin))
-    if not ours.equals(theirs):
+    ours, theirs = ({k: v for k, v in s.parts.items() if k not in _OWN} for s in (store, twin))
+    if ours != theirs or len(store) != len(twin):
         raise ValueError(
-            f"the twin's store has other rows ({len(twin):,}) than the model's ({len(store):,}); "
-            "extract both from the same data with the same tokenizer and row rule"
+            "the twin's store has other rows than the model's; extract both from the same data "
+            f"with the same tokenizer and row rule. What differs: {differences(ours, theirs)}"
         )
 
 

@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 import pytest
 from nbclient import NotebookClient
 
-from layerscope.finding import FORMAT, Finding, Provenance
+from layerscope.finding import Finding, Provenance
+from layerscope.saved import FORMAT
 
 
 class Count(Finding):
@@ -177,6 +178,26 @@ def test_a_header_that_is_no_object_is_refused(finding: Count, tmp_path: Path) -
     header(finding.save(tmp_path)).write_text("[1]")
     with pytest.raises(ValueError, match=r"format \[1\], this layerscope reads"):
         Count.load(tmp_path)
+
+
+def test_a_header_that_lacks_something_is_refused(finding: Count, tmp_path: Path) -> None:
+    path = header(finding.save(tmp_path))
+    body = json.loads(path.read_text("utf-8"))
+    del body["notes"]
+    path.write_text(json.dumps(body), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"finding\.json is damaged \(no notes\)"):
+        Count.load(tmp_path)
+
+
+def test_provenance_of_a_newer_layerscope_is_refused(finding: Count, tmp_path: Path) -> None:
+    change(finding.save(tmp_path), provenance={"mood": "good", "versions": {"layerscope": "9.9"}})
+    with pytest.raises(ValueError, match=r"written by layerscope 9\.9, .* has 'mood'; update"):
+        Count.load(tmp_path)
+
+
+def test_provenance_of_an_older_layerscope_is_read(finding: Count, tmp_path: Path) -> None:
+    change(finding.save(tmp_path), provenance={"model": "toy"})
+    assert Count.load(tmp_path).provenance.call == ""
 
 
 def test_a_missing_table_names_the_file(finding: Count, tmp_path: Path) -> None:

@@ -2,18 +2,12 @@
 
 A finding is data plus two renderings (`answer` in words, `figure` as a picture) that only read
 the table, so a saved finding draws itself again years later without the model.
-
-On disk it is a folder of two files, format 1:
-
-    finding.json    format, kind (module:class), question, answer, notes, provenance
-    table.parquet   the table with its dtypes and index
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import os
 import platform
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -22,13 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from layerscope.saved import read_header, read_table, write
+
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-FORMAT = 1
 PACKAGES = ("layerscope", "torch", "transformers", "scikit-learn", "numpy")
-HEADER, TABLE = "finding.json", "table.parquet"
 
 
 def versions() -> dict[str, str]:
@@ -40,16 +34,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,21 +99,15 @@ class Finding:
             ValueError: a column of the table mixes types that no file format can hold.
         """
         _refuse_extra_fields(self)
-        body = {
-            "format": FORMAT,
+        header = {
             "kind": _kind_of(type(self)),
             "question": self.question,
             "answer": self.answer(),
             "notes": list(self.notes),
             "provenance": asdict(self.provenance),
         }
-        text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
-        table = _parquet_bytes(self.table)
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        # The header goes last: a folder that has one is complete.
-        write_whole(folder / TABLE, table)
-        write_whole(folder / HEADER, text.encode())
+        write(folder, header, self.table)
         return folder
 
     @classmethod
@@ -145,13 +123,13 @@ class Finding:
                 a damaged file.
         """
         folder = Path(path)
-        body = _read_header(folder)
+        body = read_header(folder)
         kind = cls if body["kind"] == _kind_of(cls) else _finding_class(body["kind"], folder)
         if not issubclass(kind, cls):
             raise ValueError(f"{folder} holds a {kind.__name__}, not a {cls.__name__}")
         return kind(
-            table=_read_table(folder),
-            provenance=Provenance(**body["provenance"]),
+            table=read_table(folder),
+            provenance=_read_provenance(body["provenance"], folder),
             notes=tuple(body["notes"]),
         )
 
@@ -208,6 +186,27 @@ def _json_values(parameters: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _refuse_extra_fields(finding: Finding) -> None:
+    known = {item.name for item in fields(Finding)}
+    extra = [item.name for item in fields(finding) if item.name not in known]
+    if extra:
+        raise TypeError(
+            f"{type(finding).__name__} keeps {', '.join(extra)} outside its table, where saving "
+            "would lose it; make it a column or a provenance parameter"
+        )
+
+
+def _read_provenance(body: dict[str, Any], folder: Path) -> Provenance:
+    unknown = body.keys() - {item.name for item in fields(Provenance)}
+    if unknown:
+        written_by = body.get("versions", {}).get("layerscope", "unknown")
+        raise ValueError(
+            f"{folder}: written by layerscope {written_by}, whose provenance has {min(unknown)!r}; "
+            "update layerscope to read it"
+        )
+    return Provenance(**body)
+
+
 def _kind_of(kind: type[Finding]) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
@@ -231,54 +230,3 @@ def _finding_class(kind: str, folder: Path) -> type[Finding]:
             "install the version named in its finding.json, or run the analysis again"
         )
     return found
-
-
-def _refuse_extra_fields(finding: Finding) -> None:
-    known = {item.name for item in fields(Finding)}
-    extra = [item.name for item in fields(finding) if item.name not in known]
-    if extra:
-        raise TypeError(
-            f"{type(finding).__name__} keeps {', '.join(extra)} outside its table, where saving "
-            "would lose it; make it a column or a provenance parameter"
-        )
-
-
-def _parquet_bytes(table: pd.DataFrame) -> bytes:
-    import pyarrow as pa
-
-    try:
-        content: bytes = table.to_parquet()
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ValueError(
-            f"the table cannot be saved, give each column one type: {error}"
-        ) from error
-    return content
-
-
-def _read_header(folder: Path) -> dict[str, Any]:
-    header = folder / HEADER
-    if not header.is_file():
-        raise FileNotFoundError(f"{folder}: no {HEADER} here; give a folder that save() wrote")
-    try:
-        body = json.loads(header.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{header} is damaged ({error}); run the analysis again") from error
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
-        got = body.get("format") if isinstance(body, dict) else body
-        raise ValueError(
-            f"{header}: format {got!r}, this layerscope reads {FORMAT}; run the analysis again"
-        )
-    return body
-
-
-def _read_table(folder: Path) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-
-    path = folder / TABLE
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: {TABLE} is missing; copy the whole folder again")
-    try:
-        return pd.read_parquet(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error}); run the analysis again") from error

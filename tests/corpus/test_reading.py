@@ -62,6 +62,12 @@ def test_a_corpus_reads_as_itself_with_fewer_labels() -> None:
     assert read(corpus, label="mood").labels == ("mood",)
 
 
+@pytest.mark.parametrize("source", [read(["a"]), [Text("a", "0", "0")]])
+def test_options_come_where_something_is_first_read(source: Any) -> None:
+    with pytest.raises(ValueError, match=r"group='author': this is a (Corpus|Text) already"):
+        read(source, group="author")
+
+
 def test_what_is_read_is_a_copy() -> None:
     record = {"text": "a", "n": 1}
     corpus = read([record])

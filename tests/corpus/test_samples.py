@@ -258,6 +258,8 @@ def test_an_empty_loader_and_a_batch_of_none() -> None:
 def test_samples_read_as_themselves() -> None:
     found = samples(X)
     assert read(found) is found
+    with pytest.raises(ValueError, match="label='y': this is a Samples already"):
+        read(found, label="y")
 
 
 def test_numbers_beside_texts_are_a_table(tmp_path: Path) -> None:

@@ -150,8 +150,15 @@ def test_the_header_gathers_several_sources(findings: list[Finding]) -> None:
         for i in (1, 1, 2, 3, 4, 5)
     ]
     html = to_html([replace(findings[0], provenance=source) for source in sources])
-    assert "<dd>m1, m2, m3, and 2 more</dd>" in html
+    assert "<dd>m1; m2; m3; and 2 more</dd>" in html
     assert "<dd>2026-01-04 to 2026-01-08</dd>" in html
+
+
+def test_the_header_tells_a_source_once(findings: list[Finding]) -> None:
+    models = ("toy", "toy, 12 parameters", "toy2")
+    sources = [replace(PROVENANCE, model=model) for model in models]
+    html = to_html([replace(findings[0], provenance=source) for source in sources])
+    assert "<dt>Model</dt><dd>toy, 12 parameters; toy2</dd>" in html
 
 
 def test_empty_provenance_leaves_no_empty_lines(findings: list[Finding]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from layerscope.corpus import frames, tables
 from layerscope.corpus.conllu import read_conllu
 from layerscope.corpus.corpus import Corpus
-from layerscope.corpus.files import missing
+from layerscope.corpus.files import files_at, kind_of
 from layerscope.corpus.labels import Asked, with_labels
 from layerscope.corpus.plain import read_plain, wrapped_note
 from layerscope.corpus.records import Fields, MisfitError, Record, ignored, texts_of
@@ -32,7 +29,6 @@ TABLES: dict[str, Callable[[Path], Iterator[Record]]] = {
     ".parquet": tables.parquet_records,
 }
 KINDS = (".txt", ".conllu", *TABLES)
-KNOWN = f"{', '.join(KINDS)}, each also .gz"
 
 
 @overload
@@ -91,6 +87,7 @@ def read(
             nothing to read, or a malformed line (with its number).
     """
     if frames.is_samples(source):
+        _refuse(source, text=text, label=label, group=group, name=name)
         return cast("Samples", source)
     if frames.is_tensors(source) and not frames.is_dataset(source):
         from layerscope.corpus.loaders import samples_of
@@ -111,14 +108,25 @@ def read(
 
 def _corpus(source: Any, text: str | None, group: str | None, name: str | None) -> Corpus:
     if isinstance(source, Corpus):
+        _refuse(source, text=text, group=group, name=name)
         return source
     if isinstance(source, (list, tuple)) and source and isinstance(source[0], Text):
+        _refuse(source[0], text=text, group=group)
         texts = tuple(source)
         return Corpus(name or "texts", lambda: texts)
     if isinstance(source, (str, Path)):
         return _from_path(Path(source).expanduser(), text, group, name)
     records, default = _records(source)
     return _of_tables(name or default, [_Table(records)], text, group)
+
+
+def _refuse(source: Any, **options: Any) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"{option}={value!r}: this is a {type(source).__name__} already; "
+                "give the option where it is first read"
+            )
 
 
 def _records(source: Any) -> tuple[Callable[[], Iterator[Record]], str]:
@@ -141,8 +149,8 @@ def _records(source: Any) -> tuple[Callable[[], Iterator[Record]], str]:
 
 
 def _from_path(path: Path, text: str | None, group: str | None, name: str | None) -> Corpus:
-    files, folder = _files(path)
-    kind = _kind(files[0])
+    files, folder = files_at(path, KINDS)
+    kind = kind_of(files[0], KINDS)
     title = name or path.resolve().name.removesuffix(".gz").removesuffix(kind)
     prefixes = [f"{file.relative_to(folder)}:" if folder else "" for file in files]
     pairs = list(zip(files, prefixes, strict=True))
@@ -211,45 +219,3 @@ def _of_tables(
         files=files,
         notes=tables[0].notes(),
     )
-
-
-def _files(path: Path) -> tuple[list[Path], Path | None]:
-    """The files meant, sorted, and the folder they are named from where there may be several."""
-    if path.is_dir():
-        found = [file for file in sorted(path.rglob("*")) if _readable(file.relative_to(path))]
-        return _one_kind([file for file in found if file.is_file()], path), path
-    if not path.exists() and glob.has_magic(str(path)):
-        found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        files = [file for file in found if file.is_file()]
-        return _one_kind(files, path), Path(os.path.commonpath([file.parent for file in files]))
-    if not path.exists():
-        raise missing(path)
-    return [path], None
-
-
-def _readable(inside: Path) -> bool:
-    hidden = any(part.startswith(".") for part in inside.parts)
-    return not hidden and inside.name.removesuffix(".gz").endswith(KINDS)
-
-
-def _one_kind(files: list[Path], path: Path) -> list[Path]:
-    kinds = Counter(_kind(file) for file in files)
-    if not kinds:
-        raise FileNotFoundError(f"nothing to read at {str(path)!r}; layerscope reads {KNOWN}")
-    if len(kinds) > 1:
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        kind = kinds.most_common()[0][0]
-        raise ValueError(
-            f"{str(path)!r} holds files of several kinds ({counts}); "
-            f"name one kind, such as {str(path / f'*{kind}')!r}"
-        )
-    return files
-
-
-def _kind(file: Path) -> str:
-    kind = Path(file.name.removesuffix(".gz")).suffix.lower()
-    if kind not in KINDS:
-        raise ValueError(
-            f"{str(file)!r}: no reader for {kind or 'a name without ending'!r}; there are {KNOWN}"
-        )
-    return kind

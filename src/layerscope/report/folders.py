@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from layerscope.finding import HEADER, Finding
+from layerscope.finding import Finding
+from layerscope.saved import HEADER
 
 
 def collect(paths: str | Path | Iterable[str | Path]) -> list[Finding]:

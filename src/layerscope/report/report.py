@@ -12,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerscope.finding import Finding, Provenance, write_whole
+from layerscope.finding import Finding, Provenance
 from layerscope.report.figures import described, embedded
 from layerscope.report.tables import TableView, view
+from layerscope.saved import write_whole
 from layerscope.theme import CONFIG, template
 
 if TYPE_CHECKING:
@@ -171,9 +172,11 @@ def _facts(sources: list[Provenance]) -> dict[str, str]:
 
 
 def _listed(values: Iterable[str]) -> str:
+    """The distinct values; one that another repeats and goes on from is told by the longer."""
     distinct = list(dict.fromkeys(value for value in values if value))
-    more = f", and {len(distinct) - 3} more" if len(distinct) > 3 else ""
-    return ", ".join(distinct[:3]) + more
+    told = [v for v in distinct if not any(other.startswith(f"{v}, ") for other in distinct)]
+    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+    return "; ".join(told[:3]) + more
 
 
 def _slug(text: str) -> str:
