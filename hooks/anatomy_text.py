@@ -20,7 +20,7 @@ def tree(found: Anatomy) -> str:
     lines += _stack(found, found.blocks, "blocks")
     lines += _line(found, "norm", "") + _line(found, "logits", found.unembed or "")
     if not found.blocks:
-        lines += [f"  {path}" for path in found.modules]
+        lines += [f"  {path:<28}{found.shapes.get(path, '')}" for path in found.modules]
     lines += ["checks", *(f"  {_verdict(check)}" for check in found.checks)]
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from layerscope.hooks import interface
 from layerscope.hooks.inline import PARTS, Overheard
-from layerscope.hooks.live import Live
+from layerscope.hooks.live import Live, Notes
 from layerscope.hooks.passes import ForwardPass, recomputing
 from layerscope.hooks.pattern import require_same
 from layerscope.hooks.places import AttentionTap, items, module_at
@@ -45,6 +45,8 @@ class Attention:
     written out, as (output in the model's own layout, probabilities)."""
     replaced: Callable[[Any, Tensor], Any]
     """What `run` returned, with another output."""
+    dropout: bool
+    """Whether the model's own computation drops probabilities at random."""
 
 
 class AttentionListener:
@@ -56,7 +58,7 @@ class AttentionListener:
         taps: Mapping[str, AttentionTap],
         arrive: Callable[[str, Live], None],
         passing: ForwardPass,
-        note: Callable[..., None],
+        notes: Notes,
         *,
         differentiable: bool,
     ) -> None:
@@ -74,7 +76,7 @@ class AttentionListener:
         """For each path that ran: the parts that could be heard there."""
         self._arrive = arrive
         self._passing = passing
-        self._note = note
+        self._notes = notes
         self._differentiable = differentiable
         self._frames: list[tuple[nn.Module, Overheard]] = []
 
@@ -135,17 +137,16 @@ class AttentionListener:
         if isinstance(made, Live):
             return result, made
         output, pattern = made
-        dropping = self.modules[path].training
-        if not dropping:
+        if not attention.dropout:
             written = attention.z(attention.replaced(result, output))
             require_same(path, attention.z(result).value, written.value, pattern.value)
         if not self._differentiable:
-            self._note("patterns are computed from q and k beside the fused attention kernel")
+            self._notes.add("patterns are computed from q and k beside the fused attention kernel")
             return result, pattern
-        self._note(
+        self._notes.add(
             "grad=True: a fused attention kernel has no probabilities to differentiate, so where "
             "patterns are wanted the model continues with attention written out (eager); its "
-            "outputs differ by rounding" + (", and have no attention dropout" if dropping else ""),
+            f"outputs differ by rounding{', and lack attention dropout' * attention.dropout}",
             warn=True,
         )
         return attention.replaced(result, output), pattern
@@ -154,12 +155,9 @@ class AttentionListener:
         path = self.owner.get(module)
         if path is None or recomputing():
             return call.run()
-        frame = self._frames[-1][1] if self._frames else None
-        if (
-            frame is None
-        ):  # the attention module's own hooks did not run: it was called by forward()
-            return self.attend(path, Attention(**call.views()))
-        with frame.resting():
+        # Without a frame, the module was run by its forward(), past its hooks.
+        resting = self._frames[-1][1].resting() if self._frames else nullcontext()
+        with resting:
             return self.attend(path, Attention(**call.views()))
 
     def _opener(self, path: str) -> Callable[[nn.Module, Any, Any], None]:

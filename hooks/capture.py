@@ -50,12 +50,12 @@ def capture(
     seen = Capture(model, wanted)
     keep = seen._keep_in_graph if grad else seen._keep
     listener = Listener(model, wanted, keep, stop=stop, differentiable=grad)
-    seen._listener, seen._notes = listener, listener.notes
+    seen._listener, seen._notes = listener, listener.notes.texts
     try:
         with listener.listening():
             yield seen
-    except StopForward as signal:
-        if signal is not listener.ledger.stopped:
+    except StopForward:
+        if not listener.ledger.stopped:
             raise
     finally:
         seen._listener = None  # it holds the model
@@ -112,7 +112,7 @@ class Capture(Kept):
             store[index] = layout(gradient.detach()).clone()
 
         # Not retain_grad: after a change in place it would give the gradient of the new content.
-        live.tensor.register_hook(arrived)  # type: ignore[no-untyped-call]
+        live.tensor.register_hook(arrived)
         self._in_graph[site][index] = (value, value._version)
         self._kept[site][index] = value.clone()
 
@@ -124,7 +124,7 @@ class Capture(Kept):
         if listener is None:
             return False
         if isinstance(tensor, nn.Parameter) or listener.passing.is_input(tensor):
-            listener.note(
+            listener.notes.add(
                 f"no gradient at {site!r}: it is an input or a frozen parameter of the model; "
                 "call requires_grad_() on it first"
             )

@@ -100,6 +100,7 @@ class Overheard(TorchFunctionMode):
                 "z": lambda out: Live(out, lambda x: layout(x).transpose(1, 2)),
                 "written_out": written_out,
                 "replaced": lambda out, output: output,
+                "dropout": bool(call.get("dropout_p")),
             }
         )
 

@@ -54,12 +54,12 @@ class Call:
             "z": lambda result: Live(result[0]),
             "written_out": self._written_out,
             "replaced": lambda result, output: (output, *result[1:]),
+            "dropout": self._drops(),
         }
 
     def _written_out(self, result: Any) -> tuple[Tensor, Live] | Live:
-        dropout = self.kwargs.get("dropout", 0.0) if self.module.training else 0.0
         own = result[1] if len(result) > 1 else None
-        if self.implementation == "eager" and isinstance(own, Tensor) and not dropout:
+        if self.implementation == "eager" and isinstance(own, Tensor) and not self._drops():
             return Live(own)
         mask = self._additive_mask()
         rest = {**self.kwargs, "dropout": 0.0}
@@ -86,6 +86,9 @@ class Call:
             causal=self._causal(),
             window=self.kwargs.get("sliding_window"),
         )
+
+    def _drops(self) -> bool:
+        return self.module.training and bool(self.kwargs.get("dropout"))
 
     def _causal(self) -> bool:
         asked = self.kwargs.get("is_causal")

@@ -1,7 +1,8 @@
-"""A tensor inside a running model, and how a site shows it."""
+"""A tensor inside a running model, how a site shows it, and what to know about it."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,3 +26,17 @@ class Live:
     def value(self) -> Tensor:
         """The tensor in the site's layout: itself, or a view of it."""
         return self.layout(self.tensor)
+
+
+class Notes:
+    """What the user should know about the numbers, said once each."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def add(self, text: str, *, warn: bool = False) -> None:
+        """Remember `text`; with `warn`, also say it now."""
+        if text not in self.texts:
+            self.texts.append(text)
+            if warn:
+                warnings.warn(text, stacklevel=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ class _Reading:
         self.record = observe(self.model, *self.call, inject)
         main = best_chain(self.record, stacks(self.model))
         if main is None:
-            return from_structure(self.model, "no container of blocks ran in this model")
+            return self._without_blocks()
         encoder = best_chain(self.record, encoder_stacks(self.model))
         coded = self._stack(encoder, "encoder.", None) if encoder else []
         layouts = self._stack(main, "", _stream_end(self.record, encoder) if encoder else None)
@@ -70,6 +71,17 @@ class _Reading:
         head, tail = self._head(norm, main)
         self._note_changes(versions)
         return self._assemble(main, encoder, layouts, coded, norm, head, tail)
+
+    def _without_blocks(self) -> Anatomy:
+        """Module paths with the shapes they return; nothing else can be checked."""
+        found = from_structure(self.model, "this model has no container of blocks that ran")
+        shapes = {e.path: e.outputs[0].shape for e in self.record.events if e.outputs}
+        return replace(
+            found,
+            checks=(checks.finite(self.record, self.model), *found.checks[1:]),
+            shapes={path: " ".join(["b", *map(str, s[1:])]) for path, s in shapes.items()},
+            notes=(),
+        )
 
     def _inject(self, output: torch.Tensor) -> torch.Tensor:
         if self.ramp is None:

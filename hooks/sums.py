@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Literal
 
 import torch
@@ -107,24 +107,34 @@ def _steps_from(
     levels: tuple[tuple[int, Form], ...],
 ) -> Iterator[Step]:
     born = values[here].first
-    later = [v for v in values if values[v].first > born and v != here]
-    for after in later:
+    for after in (v for v in values if values[v].first > born and v != here):
         if norms.get(after) == here:
             yield Step(here, after)
             continue
         limit = values[after].first
-        between = [v for v in later if v != after and values[v].first <= limit]
-        found = (_best(values, here, after, between, *level) for level in levels)
+        old = [v for v in values if values[v].first <= born and v != here]
+        new = [v for v in values if born < values[v].first <= limit and v != after]
+        found = (_best(values, here, after, (old, new), *level) for level in levels)
         step = next((step for step in found if step is not None), None)
         if step is not None:
             yield step
 
 
 def _best(
-    values: Mapping[int, Value], before: int, after: int, between: list[int], parts: int, form: Form
+    values: Mapping[int, Value],
+    before: int,
+    after: int,
+    known: tuple[list[int], list[int]],
+    parts: int,
+    form: Form,
 ) -> Step | None:
-    """The sum of so many parts that explains `after` best, if its error is rounding alone."""
-    tried = (fit(values, before, after, chosen, form) for chosen in combinations(between, parts))
+    """The sum of so many parts that explains `after` best, if its error is rounding alone.
+
+    One part at least is newer than `before`; a shortcut past several sublayers may be older.
+    """
+    old, new = known
+    choices = [*combinations(new, parts), *(product(new, old) if parts == 2 else ())]
+    tried = (fit(values, before, after, chosen, form) for chosen in choices)
     fitting = [step for step in tried if step is not None]
     return min(fitting, key=lambda step: step.error, default=None)
 

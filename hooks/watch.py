@@ -7,22 +7,20 @@ leave the forward pass early. Everything is undone when the `with` block ends, h
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
 
 from layerscope.hooks.attention import AttentionListener
-from layerscope.hooks.live import Live
+from layerscope.hooks.ledger import Emit, Ledger, StopForward
+from layerscope.hooks.live import Live, Notes
 from layerscope.hooks.passes import ForwardPass, leading_to, recomputing
 from layerscope.hooks.places import (
     AttentionTap,
-    Difference,
     Place,
     Tap,
     module_at,
@@ -31,11 +29,7 @@ from layerscope.hooks.places import (
 )
 from layerscope.hooks.sites import layer_of, place_of, resolve
 
-Emit = Callable[[str, Tensor, Live], None]
-
-
-class StopForward(Exception):
-    """Leaves the model's forward pass once every wanted site was seen (`stop=True`)."""
+__all__ = ["Listener", "StopForward", "places", "watch"]
 
 
 @contextmanager
@@ -83,7 +77,7 @@ class Listener:
         differentiable: bool = False,
     ) -> None:
         self.model = model
-        self.notes: list[str] = []
+        self.notes = Notes()
         self.ledger = Ledger(wanted, emit, stop=stop)
         self.ledger.expand(lambda site: place_of(model, site))
         self.passing = ForwardPass(model, self.ledger.begin)
@@ -92,7 +86,7 @@ class Listener:
             {s: p for s, p in self.ledger.sources.items() if isinstance(p, AttentionTap)},
             self.ledger.arrive,
             self.passing,
-            self.note,
+            self.notes,
             differentiable=differentiable,
         )
 
@@ -113,13 +107,6 @@ class Listener:
                 self._attach(module, side, wanted, undo)
             self.attention.start(undo)
             yield
-
-    def note(self, text: str, *, warn: bool = False) -> None:
-        """Remember something the user should know about the numbers; once each."""
-        if text not in self.notes:
-            self.notes.append(text)
-            if warn:
-                warnings.warn(text, stacklevel=2)
 
     def unreached(self) -> list[str]:
         """For each site that no pass reached: what did run on the way to it."""
@@ -149,7 +136,9 @@ class Listener:
             if tap.call == call:
                 self.ledger.arrive(site, self._live(site, read(tap)))
             elif call == 1 and all(other.call == 0 for other in taps.values()):
-                self.note(f"{tap} runs more than once in a forward pass; {site!r} is its first run")
+                self.notes.add(
+                    f"{tap} runs more than once in a forward pass; {site!r} is its first run"
+                )
 
     def _live(self, site: str, tensor: Tensor) -> Live:
         """`tensor` in the layout of `site`: some models (OPT) merge batch and positions inside."""
@@ -173,97 +162,6 @@ class Listener:
             if times or depth == len(names)
         ]
         return f"{place}: {', '.join(steps[-2:])}"
-
-
-@dataclass
-class Part:
-    """One term of a difference, kept until its last user has it."""
-
-    copy: Tensor
-    live: Live
-    users: int
-
-
-class Ledger:
-    """What a forward pass still owes: takes tensors as they come, emits the wanted sites."""
-
-    def __init__(self, wanted: Mapping[str, Place], emit: Emit, *, stop: bool) -> None:
-        self.wanted = dict(wanted)
-        self.sources: dict[str, Tap | AttentionTap] = {}
-        """Everything to read at the model: the wanted sites and the terms of differences."""
-        self.stopped: StopForward | None = None
-        """What was raised to leave the pass early."""
-        self._emit = emit
-        self._stop = stop
-        self._terms: dict[str, tuple[str, ...]] = {}
-        self._users: dict[str, list[str]] = defaultdict(list)
-        self._ever: set[str] = set()
-        self.begin()
-
-    def expand(self, place_of: Callable[[str], Place]) -> None:
-        """Follow differences down to what can be read at the model."""
-        todo = dict(self.wanted)
-        while todo:
-            site, place = todo.popitem()
-            if not isinstance(place, Difference):
-                self.sources[site] = place
-            elif site not in self._terms:
-                self._terms[site] = (place.after, *place.before)
-                for term in self._terms[site]:
-                    self._users[term].append(site)
-                    todo[term] = place_of(term)
-
-    def begin(self) -> None:
-        """A new pass: everything is owed again, leftovers of the last one are dropped."""
-        self._pending = set(self.wanted)
-        self._parts: dict[str, Part] = {}
-
-    def arrive(self, site: str, live: Live) -> None:
-        """`site` was computed. Raises `StopForward` when it was the last, if asked."""
-        self._deliver(site, live.value, live)
-        if self._stop and not self._pending:
-            self.stopped = StopForward("every wanted site was seen")
-            raise self.stopped
-
-    def never(self) -> list[str]:
-        """Wanted sites that no pass has reached."""
-        return [site for site in self.wanted if site not in self._ever]
-
-    def sources_of(self, site: str) -> dict[str, Tap | AttentionTap]:
-        """What is read at the model for `site`; for differences that never came, what lacks."""
-        if site in self.sources:
-            return {site: self.sources[site]}
-        below: dict[str, Tap | AttentionTap] = {}
-        for term in self._terms[site]:
-            below |= self.sources_of(term)
-        return {s: p for s, p in below.items() if s not in self._ever} or below
-
-    def _deliver(self, site: str, value: Tensor, live: Live) -> None:
-        self._ever.add(site)
-        if site in self._pending:
-            self._pending.discard(site)
-            self._emit(site, value, live)
-        users = self._users.get(site, [])
-        if not users:
-            return
-        ready = [u for u in users if all(t in self._parts or t == site for t in self._terms[u])]
-        # The stream may be added to in place (falcon, llama4), so what has to wait is copied.
-        waits = len(ready) < len(users)
-        self._parts[site] = Part(value.clone() if waits else value, live, len(users))
-        for user in ready:
-            self._subtract(user)
-
-    def _subtract(self, site: str) -> None:
-        after, *before = (self._parts[term] for term in self._terms[site])
-        value = after.copy
-        for part in before:
-            value = value - part.copy.to(value.device)
-        for term in self._terms[site]:
-            self._parts[term].users -= 1
-            if not self._parts[term].users:
-                del self._parts[term]
-        # A change of the difference moves `after` by as much, so they share their gradient.
-        self._deliver(site, value, after.live)
 
 
 def argument(

@@ -137,11 +137,11 @@ def _stores(
     """The activations to probe, and the untrained twin's if wanted."""
     if isinstance(source, nn.Module):
         return _extracted(source, layer, data, twin, rows, tokenizer, seed, progress)
+    if not isinstance(source, (Store, str, Path)):
+        raise TypeError(f"probe a model, a store or its folder, not {type(source).__name__}")
     if data is not None:
         raise ValueError("a store has its own rows; give data only with a model")
     store = source if isinstance(source, Store) else Store.open(source)
-    if not isinstance(store, Store):
-        raise TypeError(f"probe a model, a store or its folder, not {type(source).__name__}")
     if twin is True:
         raise ValueError(
             "twin=True needs the model, a store has only its activations; give the model, or "

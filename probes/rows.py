@@ -88,7 +88,7 @@ def plan(
     notes: list[str] = []
     kept = _labelled(frame, name, notes)
     kept = _whole_words(frame, kept, name, pieces, notes)
-    kept = _grouped(frame, kept)
+    _check_groups(frame, kept, folds)
     kept = _capped(frame, kept, folds, max_rows, seed, notes)
     chosen, values, classes = _read(frame[name].iloc[kept], task, name, notes)
     if chosen == "class":
@@ -165,13 +165,18 @@ def _whole_words(
     return whole
 
 
-def _grouped(frame: pd.DataFrame, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+def _check_groups(frame: pd.DataFrame, kept: NDArray[np.int64], folds: int) -> None:
     if "group" not in frame or frame["group"].iloc[kept].isna().any():
         raise ValueError(
             "rows without a group cannot be split safely; give groups when reading the data "
             "(what must not be both in training and in test: document, sentence, speaker)"
         )
-    return kept
+    count = frame["group"].iloc[kept].nunique()
+    if count < folds:
+        raise ValueError(
+            f"{folds} folds need at least {folds} groups, because a group stays whole; "
+            f"there are {count}: use fewer folds, or data with more groups"
+        )
 
 
 def _capped(

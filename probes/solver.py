@@ -41,7 +41,7 @@ def logistic(
     *,
     classes: int,
     tol: float = 1e-6,
-    max_steps: int = 500,
+    max_steps: int = 1000,
     start: Tensor | None = None,
 ) -> Solution:
     """Minimise, for every fit, the summed cross-entropy plus ``l2 / 2 * |weights|**2``.

@@ -141,6 +141,8 @@ def test_split_follows_its_seed() -> None:
 def test_split_of_one_large_group_and_a_small_one_leaves_neither_part_empty() -> None:
     corpus = read([{"text": "a", "g": i // 99} for i in range(100)], group="g")
     assert sorted(len(part) for part in corpus.split(0.9)) == [1, 99]
+    assert [len(part) for part in grouped(50, 10).split(0.99)] == [5, 45]
+    assert [len(part) for part in grouped(50, 10).split(0.01)] == [45, 5]
 
 
 def test_what_cannot_be_split() -> None:

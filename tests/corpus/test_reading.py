@@ -72,7 +72,11 @@ def test_what_is_read_is_a_copy() -> None:
     record = {"text": "a", "n": 1}
     corpus = read([record])
     record["text"] = "b"
+    frame = as_frame()
+    table = read(frame)
+    frame.loc[7, "text"] = "b"
     assert next(iter(corpus)).content == "a"
+    assert next(iter(table)).content == "A cat."
 
 
 def test_missing_values_of_a_frame_are_none() -> None:
@@ -182,6 +186,7 @@ def folder(tmp_path: Path) -> Path:
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(f"text,mood\ntext of {name},calm\n")
     (tmp_path / "data" / "README.md").write_text("not data")
+    (tmp_path / "data" / "folder.csv").mkdir()
     return tmp_path / "data"
 
 

@@ -230,6 +230,7 @@ def test_orders_and_contents_that_change_are_refused() -> None:
         ({"x": X, "z": X[:4]}, {}, "input 'z' has 4 samples, others have 10"),
         ({"x": X, "y": Y}, {"label": "yy"}, "no 'yy' among these tensors; did you mean 'y'"),
         ({"x": X, "y": Y}, {"group": "doc"}, "no 'doc' among these tensors; there are: 'x', 'y'"),
+        ({"x": X, "group": Y}, {"label": "group"}, "label 'group' is a column that rows always"),
         ({"y": Y}, {"label": "y"}, "there is no input tensor"),
         (X, {"label": "y"}, "label='y': bare tensors have no labels; give a dict"),
         (X, {"group": "y"}, "group='y': these samples have no names"),

@@ -266,3 +266,34 @@ def test_keeping_the_tensors_does_not_keep_the_model() -> None:
     gc.collect()
     assert gone() is None
     assert seen["0"].shape == (1, 2)
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("name", ["llama", "falcon", "bloom"])
+def test_memory_is_free_at_once_without_the_garbage_collector(name: str, stop: bool) -> None:
+    import gc
+    import weakref
+
+    model, inputs = families.build(name), families.batch(name)
+    anatomy(model)
+    gone: list[weakref.ref[Tensor]] = []
+    handles = [
+        module.register_forward_hook(
+            lambda m, a, out: gone.append(weakref.ref(out)) if isinstance(out, Tensor) else None
+        )
+        for module in model.modules()
+    ]
+    gc.collect()
+    gc.disable()
+    try:
+        sites = ["all", "blocks.0.q", "blocks.0.pattern", "blocks.0.attn_out"]
+        with torch.no_grad(), capture(model, sites, stop=stop) as seen:
+            model(**inputs)
+        gone.append(weakref.ref(seen[0]))
+        del seen
+        assert len(gone) > 10
+        assert [ref for ref in gone if ref() is not None] == []
+    finally:
+        gc.enable()
+        for handle in handles:
+            handle.remove()

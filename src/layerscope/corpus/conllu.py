@@ -27,8 +27,9 @@ class _Sentence:
     """Where it begins."""
     comments: dict[str, str] = field(default_factory=dict)
     words: list[list[str]] = field(default_factory=list)
-    """Ten columns each; the head is replaced by nothing, line numbers are in `lines`."""
+    """Ten columns each."""
     lines: list[int] = field(default_factory=list)
+    """Where each word stands in the file."""
     ranges: dict[int, tuple[int, list[str]]] = field(default_factory=dict)
     """Multiword tokens: first word -> (last word, columns)."""
 

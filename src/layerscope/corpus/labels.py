@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -33,11 +33,7 @@ def with_labels(corpus: Corpus, asked: Asked) -> Corpus:
     if asked is None:
         return _without_reserved(corpus)
     names = names_asked(asked)
-    taken = sorted(RESERVED & set(names.values()))
-    if taken:
-        raise ValueError(
-            f"label {taken[0]!r} is a column that rows always have; {_rename(taken[0])}"
-        )
+    check_names(names.values())
     _check_found(corpus, set(names))
     return corpus.map(lambda text: _renamed(text, {"word": "word", **names}))
 
@@ -47,6 +43,15 @@ def names_asked(asked: str | Sequence[str] | Mapping[str, str]) -> dict[str, str
     if isinstance(asked, Mapping):
         return dict(asked)
     return {name: name for name in ([asked] if isinstance(asked, str) else asked)}
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse labels that are called like the columns all rows have."""
+    taken = sorted(RESERVED & set(names))
+    if taken:
+        raise ValueError(
+            f"label {taken[0]!r} is a column that rows always have; {_rename(taken[0])}"
+        )
 
 
 def _rename(name: str) -> str:

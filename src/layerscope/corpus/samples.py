@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from layerscope.corpus.labels import check_names
+
 if TYPE_CHECKING:
     from layerscope.corpus.summary import CorpusFinding
 
@@ -242,6 +244,7 @@ def batch_of(
     sizes = [len(x) for x in (*args, *kwargs.values())]
     if not sizes:
         raise ValueError("there is no input tensor")
+    check_names(labels)
     shown = kwargs.get("attention_mask") if mask is None else _tensor(mask, "mask")
     return SampleBatch(
         args,

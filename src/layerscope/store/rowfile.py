@@ -95,8 +95,10 @@ def read(paths: Sequence[Path], columns: Iterable[str]) -> Any:
     wanted = list(columns)
     tables = []
     for path in paths:
-        there = set(pq.read_schema(path).names)
-        tables.append(pq.read_table(path, columns=[name for name in wanted if name in there]))
+        # Not pq.read_table: its threads can outlive the interpreter (apache/arrow#34314).
+        with pq.ParquetFile(path) as file:
+            there = set(file.schema_arrow.names)
+            tables.append(file.read(columns=[name for name in wanted if name in there]))
     try:
         whole = pa.concat_tables(tables or [pa.table({})], promote_options="permissive")
     except pa.ArrowTypeError as error:
