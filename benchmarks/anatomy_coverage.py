@@ -19,7 +19,6 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from _common import RESULTS, save

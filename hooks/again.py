@@ -93,7 +93,7 @@ def _positions_axis(x: Tensor) -> int:
 
 def _negated(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """The same arguments, with position 0 of the first floating tensor negated."""
-    held: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
+    held: dict[int | str, Any] = dict([*enumerate(args), *kwargs.items()])
     for key, value in held.items():
         if isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1:
             held[key] = value.clone()

@@ -21,7 +21,7 @@ Record = dict[str, Any]
 INSIDE = {"attn_out": ("q", "k", "v", "pattern", "z"), "mlp_out": ("mlp_act",)}
 COLUMN = 6.4
 """Width of one stack in the picture."""
-LINE_PX = 27
+LINE_PX = 34
 FRAME = {"line": {"color": COLORS["other"], "width": 1, "dash": "dot"}, "layer": "below"}
 BOX = {"line": {"color": COLORS["value"], "width": 1.5}, "fillcolor": "rgba(0, 114, 178, 0.14)"}
 
@@ -54,8 +54,8 @@ def draw(table: pd.DataFrame) -> go.Figure:
     """The stacks side by side, the verdicts below."""
     import plotly.graph_objects as go
 
-    records = {r["name"]: r for r in table[table["row"] == "site"].to_dict("records")}
-    checks = table[table["row"] == "check"].to_dict("records")
+    sites, checks = (_records(table[table["row"] == row]) for row in ("site", "check"))
+    records = {record["name"]: record for record in sites}
     columns = [c for prefix in ("encoder.", "") if (c := _column(records, prefix)) is not None]
     figure = go.Figure()
     for i, column in enumerate(columns):
@@ -70,14 +70,18 @@ def draw(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def _records(table: pd.DataFrame) -> list[Record]:
+    return [{str(k): v for k, v in record.items()} for record in table.to_dict("records")]
+
+
 def _column(records: dict[str, Record], prefix: str) -> Column | None:
     block, caption = _typical(records, f"{prefix}blocks.")
     if block is None:
         return None
     ends = ("norm",) if prefix else ("norm", "logits")
-    after = [_row(records[n], n) for end in ends if (n := f"{prefix}{end}") in records]
+    after = [_row(records[n], end) for end in ends if (n := f"{prefix}{end}") in records]
     start = records.get(f"{prefix}embed")
-    before = [_row(start, f"{prefix}embed")] if start else []
+    before = [_row(start, "embed")] if start else []
     return Column(caption, before, list(_block_rows(records, block)), after)
 
 

@@ -23,7 +23,9 @@ class Chain:
     @property
     def whole(self) -> bool:
         """Whether each block but the last hands its output, unchanged, to the next."""
-        return all(out.value == into.value for out, into in zip(self.exits, self.entries[1:], strict=False))
+        return all(
+            out.value == into.value for out, into in zip(self.exits, self.entries[1:], strict=False)
+        )
 
     @property
     def idle(self) -> tuple[str, ...]:
@@ -34,8 +36,15 @@ class Chain:
 
 
 def best_chain(record: Observation, candidates: list[Stack]) -> Chain | None:
-    """The first candidate whose blocks hand the stream on; else the first that ran at all."""
-    chains = [chain for stack in candidates if (chain := chain_of(record, stack)) is not None]
+    """The first candidate whose blocks hand the stream on; else the first that ran at all.
+
+    A container inside the blocks of a likelier one is a part of those blocks, not a rival.
+    """
+    chains: list[Chain] = []
+    for stack in candidates:
+        chain = chain_of(record, stack)
+        if chain is not None and not any(stack.inside(other.stack) for other in chains):
+            chains.append(chain)
     return next((chain for chain in chains if chain.whole), next(iter(chains), None))
 
 

@@ -72,9 +72,11 @@ def read_block(record: Observation, event: Event, entry: Seen, leave: Seen) -> L
     values = _stream_values(record, inner, entry, leave)
     layout = Layout(event, entry, leave, None)
     layout.finite = all(value.finite for value in values.values())
+    if not layout.finite:
+        return layout
     if leave.value == entry.value:  # adds nothing, as at some initialisations
         layout.moves = []
-    elif layout.finite and leave.value in values:
+    elif leave.value in values:
         norms = {e.outputs[0].value: e.inputs[0].value for e in inner if e.is_norm}
         steps = path_of_sums(values, entry.value, leave.value, norms)
         layout.moves = None if steps is None else _moves(record, inner, steps)
@@ -151,5 +153,3 @@ def tap_of(event: Event, seen: Seen) -> Tap:
     first = (event.inputs if seen.side == "in" else event.outputs)[0]
     item = None if seen is first else seen.item
     return Tap(event.path, seen.side, item, event.call)
-
-

@@ -181,10 +181,12 @@ class _Recorder:
 
     def value_of(self, content: Tensor, order: int) -> int:
         sample = sampled(content)
-        key = (content.numel(), tuple(sample.shape), sample.numpy().tobytes())
+        finite = bool(sample.isfinite().all())
+        # NaN looks like NaN everywhere: there only the memory itself tells tensors apart.
+        where = None if finite else content.data_ptr()
+        key = (content.numel(), tuple(sample.shape), sample.numpy().tobytes(), where)
         if key not in self.known:
             self.known[key] = len(self.found.values)
-            finite = bool(sample.isfinite().all())
             self.found.values.append(Value(sample, content.numel(), content.dtype, order, finite))
         return self.known[key]
 

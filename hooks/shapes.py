@@ -23,5 +23,5 @@ def _symbol(site: str, shape: Shape, shapes: Mapping[str, Shape]) -> str:
         if part == "pattern":
             return f"b {one} p p"
         return f"b p {two} {last}" if part == "z" else f"b {one} p {last}"
-    named = {batch: "b", positions: "p", batch * positions: "(b p)"}
+    named = {batch: "b", positions: "p", batch * positions: "b p"}  # the last: merged axes
     return " ".join([*(named.get(n, str(n)) for n in shape[:-1]), str(shape[-1])])

@@ -23,11 +23,6 @@ from layerscope.hooks.places import module_at as module_at
 from layerscope.hooks.places import pick as pick
 from layerscope.hooks.places import pick_input as pick_input
 
-PARTS = (
-    "resid_pre resid_mid resid_cross resid_post attn_out cross_attn_out mixer_out mlp_out "
-    "q k v pattern z mlp_act"
-).split()
-
 _NAMED = re.compile(r"(encoder\.)?(embed|norm|logits|blocks\.(?P<index>[^.]+)\.(?P<part>[^.]+))")
 
 Layers = int | str | Sequence[int | str]

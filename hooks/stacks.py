@@ -31,12 +31,16 @@ class Stack:
     """Most children are of one class."""
     parameters: int
 
+    def inside(self, other: Stack) -> bool:
+        """Whether this container lies within another."""
+        return self.path.startswith(f"{other.path}." if other.path else "")
+
     @property
     def rank(self) -> tuple[bool, bool, bool, int]:
         return (self.declared and self.expected, self.declared, self.alike, self.parameters)
 
 
-def declarer(model: nn.Module) -> nn.Module:
+def declarer(model: nn.Module) -> Any:
     """The outermost module that describes itself (has a config and embeddings), else `model`.
 
     Wrappers such as DataParallel or PEFT hide the describing model one or more levels down.

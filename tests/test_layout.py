@@ -21,7 +21,7 @@ PACKAGES = CONFIG["options"]["packages"].split()
 
 # What each part may import; a later room may use every earlier one.
 FLOORS = [
-    {"finding", "theme", "store", "corpus", "planted"},
+    {"distribution", "finding", "saved", "theme", "store", "corpus", "planted"},
     {"hooks"},
     {"probes"},
     {"analyses"},

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from layerscope.store import mixing
 
+ROW = 1024
 
-def whole(count: int, row_bytes: int = 1024, seed: int = 0) -> np.ndarray:
-    pools = list(mixing.shuffled(count, row_bytes, seed))
-    return np.concatenate(pools) if pools else np.empty(0, np.int64)
+
+def whole(count: int, size: int = 16, seed: int = 0) -> np.ndarray[Any, Any]:
+    parts = [members[order] for members, order in mixing.pools(count, ROW, size, seed)]
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 1000, 4097])
 @pytest.mark.parametrize("pool", [2**30, 2**17])
-def test_every_row_comes_once(count: int, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [1, 7, 300])
+def test_every_row_comes_once(
+    count: int, pool: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mixing, "POOL_BYTES", pool)
-    assert sorted(whole(count)) == list(range(count))
+    assert sorted(whole(count, size)) == list(range(count))
 
 
 def test_what_fits_one_pool_is_a_uniform_permutation() -> None:
@@ -30,24 +37,21 @@ def test_what_fits_one_pool_is_a_uniform_permutation() -> None:
 
 
 def test_neighbours_do_not_stay_together_in_one_pool() -> None:
-    order = whole(10_000)
-    assert (np.diff(order) == 1).mean() < 0.001
+    assert (np.diff(whole(10_000)) == 1).mean() < 0.001
 
 
 def test_large_stores_draw_each_batch_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixing, "POOL_BYTES", 512 * mixing.RUN_BYTES)
-    rows, row_bytes, size = 200_000, 1024, 1024
-    pools = list(mixing.shuffled(rows, row_bytes, 0))
-    assert {len(pool) * row_bytes // mixing.POOL_BYTES for pool in pools} == {0}
-    assert min(map(len, pools)) > 0.9 * max(map(len, pools)), "no thin pool at the end"
-    for batch in list(mixing.cut(iter(pools), size))[:-1]:
-        tenths = np.bincount(batch * 10 // rows, minlength=10) / size
-        assert tenths.min() > 0.04
-        assert len(np.unique(batch // 64)) > 200, "rows of hundreds of distant runs"
-
-
-def test_cutting_keeps_the_order_and_only_the_last_is_short() -> None:
-    pieces = [np.arange(0, 5), np.arange(5, 6), np.arange(6, 17)]
-    cut = list(mixing.cut(iter(pieces), 4))
-    assert [len(piece) for piece in cut] == [4, 4, 4, 4, 1]
-    assert np.concatenate(cut).tolist() == list(range(17))
+    rows, size = 200_000, 1000
+    pools = list(mixing.pools(rows, ROW, size, 0))
+    assert len(pools) == 7
+    assert all(len(members) * ROW < 1.05 * mixing.POOL_BYTES for members, _ in pools)
+    assert all((np.diff(members) > 0).all() for members, _ in pools), (
+        "read in the order of the disk"
+    )
+    assert all(len(order) % size == 0 for _, order in pools[:-1])
+    for members, order in pools:
+        for batch in np.split(members[order], len(order) // size):
+            tenths = np.bincount(batch * 10 // rows, minlength=10) / size
+            assert tenths.min() > 0.04
+            assert len(np.unique(batch // 64)) > 200, "rows of hundreds of distant runs"

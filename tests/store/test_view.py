@@ -105,6 +105,18 @@ def test_batches_give_every_row_once_with_its_number(
         assert torch.equal(data, truth[numbers])
 
 
+@pytest.mark.parametrize("some", [None, slice(None, None, -2)], ids=str)
+def test_batches_over_many_pools(pair: Any, monkeypatch: pytest.MonkeyPatch, some: Any) -> None:
+    monkeypatch.setattr("layerscope.store.mixing.POOL_BYTES", 100)
+    monkeypatch.setattr("layerscope.store.mixing.RUN_BYTES", 20)
+    view, truth = pair
+    batches = list(view.batches(4, shuffle=True, rows=some))
+    assert {len(index) for _, index in batches[:-1]} == {4}
+    index = torch.cat([index for _, index in batches])
+    assert torch.equal(torch.cat([data for data, _ in batches]), truth[index])
+    assert sorted(index.tolist()) == sorted(range(N)[some] if some else range(N))
+
+
 def test_pandas_mask_from_the_rows(make: Callable[..., Any]) -> None:
     known = make()
     mask = known.store.rows["upos"] == "NOUN"
@@ -178,7 +190,7 @@ def test_wrong_indices_are_refused(pair: Any) -> None:
     with pytest.raises(TypeError, match=r"needs one dimension, got shape \(1, 2\)"):
         view[[[1, 2]]]
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
-        next(view.batches(0))
+        view.batches(0)
 
 
 def test_a_thousand_shards_hold_no_file_handles(tmp_path: Path) -> None:

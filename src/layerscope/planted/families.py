@@ -120,7 +120,9 @@ class Tagger(nn.Module):
 
 
 def _mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 4))
+    return nn.Sequential(
+        nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 4)
+    )
 
 
 _PLAIN_INPUTS = {"cnn": (2, 3, 16, 16), "lstm": (2, 7, 6), "sequential": (4, 6)}

@@ -113,7 +113,7 @@ class Store:
         ]
 
     def _forget(self) -> None:
-        for name in ("_shards", "_rows", "texts", "_columns"):
+        for name in ("_shards", "_views", "_rows", "texts", "_columns"):
             self.__dict__.pop(name, None)
 
     @property
@@ -167,7 +167,12 @@ class Store:
                 f"site {site!r} is not in {self.path.name}; closest: {', '.join(near)}. "
                 "To store it too, run extract with it among the layers"
             )
-        return SiteView(name, self.sites[name], self._shards)
+        return self._views.setdefault(name, SiteView(name, self.sites[name], self._shards))
+
+    @cached_property
+    def _views(self) -> dict[str, SiteView]:
+        """Kept, because each maps its files once."""
+        return {}
 
     def _layer(self, layer: int) -> str:
         stored = [name for name in self.sites if re.fullmatch(r"blocks\.\d+\.resid_post", name)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from layerscope.store import mixing
+from layerscope.store.ahead import ahead
 from layerscope.store.layout import SiteSpec
+from layerscope.store.mixing import Index
 from layerscope.store.shard import Shard, as_numpy
 
 if TYPE_CHECKING:
@@ -19,13 +21,15 @@ if TYPE_CHECKING:
 
     RowIndex = int | slice | Sequence[int] | np.ndarray[Any, Any] | Tensor | pd.Series[Any]
 
+Batch = Callable[[], tuple[Tensor, Tensor]]
+
 
 class SiteView:
     """Activations of one site, [rows, width], read from disk when indexed.
 
     ``view[1000:2000]``, ``view[7]``, ``view[mask]``, ``view[[5, 2, 2]]`` give tensors in the
-    stored dtype, on the CPU. Each is the caller's own: writing into one changes neither the
-    store nor any other tensor.
+    stored dtype, on the CPU. Each is a copy of its own: writing into one changes neither the store
+    nor any other tensor.
     """
 
     def __init__(self, site: str, spec: SiteSpec, shards: Sequence[Shard]) -> None:
@@ -82,24 +86,37 @@ class SiteView:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Each row once, as ``(rows [size, width], row numbers [size])``; the last may be shorter.
 
+        The next batches are read meanwhile.
+
         Args:
-            shuffle: mix over the whole store (see `mixing.shuffled`). The same seed gives the same
+            shuffle: mix over the whole store (see `mixing.pools`). The same seed gives the same
                 order everywhere; give another seed for another epoch. No global generator moves.
             rows: only these rows, as anything that indexes a view; a training fold for example.
         """
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         chosen = None if rows is None else self._numbers(rows)
+        plan = self._shuffled(chosen, size, seed) if shuffle else self._in_order(chosen, size)
+        return ahead(plan)
+
+    def _in_order(self, chosen: Index | None, size: int) -> Iterator[Batch]:
         count = len(self) if chosen is None else len(chosen)
-        if shuffle:
-            order = mixing.cut(mixing.shuffled(count, self.spec.row_bytes, seed), size)
-        else:
-            order = mixing.in_order(count, size)
-        for piece in order:
-            index = piece if chosen is None else chosen[piece]
-            straight = not shuffle and chosen is None
-            data = self._range(index[0], index[-1] + 1) if straight else self._gather(index)
-            yield data, torch.from_numpy(index)
+        for first in range(0, count, size):
+            yield partial(self._slice, chosen, first, min(first + size, count))
+
+    def _slice(self, chosen: Index | None, first: int, stop: int) -> tuple[Tensor, Tensor]:
+        if chosen is None:
+            return self._range(first, stop), torch.arange(first, stop)
+        return self._gather(chosen[first:stop]), torch.from_numpy(chosen[first:stop])
+
+    def _shuffled(self, chosen: Index | None, size: int, seed: int) -> Iterator[Batch]:
+        """Each pool is read in the order of the disk; batches are copied from it in random order."""
+        count = len(self) if chosen is None else len(chosen)
+        for members, order in mixing.pools(count, self.spec.row_bytes, size, seed):
+            index = members if chosen is None else chosen[members]
+            pool = self._gather(index)
+            for first in range(0, len(order), size):
+                yield partial(_pick, pool, index, order[first : first + size])
 
     @cached_property
     def _arrays(self) -> list[np.ndarray[Any, Any]]:
@@ -109,29 +126,37 @@ class SiteView:
     def _at(self, index: Any) -> Tensor:
         return self._gather(self._numbers(index))
 
-    def _range(self, first: int, stop: int) -> Tensor:
-        """Rows first..stop: a private map of the one shard they lie in, or copied from several."""
-        within = int(np.searchsorted(self._ends, first, side="right"))
-        if first < stop <= self._ends[within]:
-            start = int(self._starts[within])
-            return self._shards[within].array(self.site, self.spec)[first - start : stop - start]
-        return self._gather(np.arange(first, max(first, stop)))
-
-    def _gather(self, index: mixing.Index) -> Tensor:
+    def _gather(self, index: Index) -> Tensor:
         """Copy rows out, shard by shard; one thread of plain copying outruns torch's own here."""
+        shard = np.searchsorted(self._ends, index, side="right")
+        if (shard[1:] < shard[:-1]).any():
+            order = np.argsort(shard, kind="stable")
+            places = np.empty_like(order)
+            places[order] = np.arange(len(order))
+            return _take(self._gather(index[order]), places)
         out = torch.empty(len(index), self.spec.width, dtype=self.dtype)
         target = as_numpy(out)
-        shard = np.searchsorted(self._ends, index, side="right")
-        order = None if (shard[1:] >= shard[:-1]).all() else np.argsort(shard, kind="stable")
-        cuts = np.searchsorted(shard if order is None else shard[order], range(len(self._ends) + 1))
+        cuts = np.searchsorted(shard, range(len(self._ends) + 1))
         for number in np.flatnonzero(np.diff(cuts)):
-            piece: Any = slice(cuts[number], cuts[number + 1])
-            piece = piece if order is None else order[piece]
+            piece = slice(cuts[number], cuts[number + 1])
             local = index[piece] - self._starts[number]
-            target[piece] = self._arrays[number].take(local, axis=0, mode="clip")
+            np.take(self._arrays[number], local, axis=0, mode="clip", out=target[piece])
         return out
 
-    def _numbers(self, index: Any) -> mixing.Index:
+    def _range(self, first: int, stop: int) -> Tensor:
+        """Rows first..stop, copied piece by piece."""
+        out = torch.empty(max(0, stop - first), self.spec.width, dtype=self.dtype)
+        target = as_numpy(out)
+        from_shard = int(np.searchsorted(self._ends, first, side="right"))
+        to_shard = int(np.searchsorted(self._starts, stop, side="left"))
+        for number in range(from_shard, to_shard):
+            start = int(self._starts[number])
+            piece = self._arrays[number][max(0, first - start) : stop - start]
+            place = max(0, start - first)
+            target[place : place + len(piece)] = piece
+        return out
+
+    def _numbers(self, index: Any) -> Index:
         """Any way of naming rows, as row numbers from 0."""
         if isinstance(index, tuple):
             raise TypeError(f"{self.site}: one index, for rows; take columns of what it returns")
@@ -153,3 +178,13 @@ class SiteView:
         if outside.any():
             raise IndexError(f"{self.site}: row {array[outside][0]} of {len(self)}")
         return np.where(array < 0, array + len(self), array)
+
+
+def _pick(pool: Tensor, index: Index, places: Index) -> tuple[Tensor, Tensor]:
+    return _take(pool, places), torch.from_numpy(index[places])
+
+
+def _take(rows: Tensor, places: Index) -> Tensor:
+    out = torch.empty(len(places), rows.shape[1], dtype=rows.dtype)
+    np.take(as_numpy(rows), places, axis=0, mode="clip", out=as_numpy(out))
+    return out
