@@ -145,7 +145,7 @@ def check(kind: str) -> dict[str, Any]:
             if hasattr(model, "set_default_language"):  # xmod refuses to run without one
                 model.set_default_language(config.languages[0])
             found = anatomy(model)
-        except Exception as error:  # another way of shrinking may fit
+        except Exception as error:  # noqa: BLE001  another way of shrinking may fit
             errors.append(f"{type(error).__name__}: {error}".split("\n")[0][:150])
             continue
         if not any((c.detail or "").startswith("not run") for c in found.checks):
@@ -172,7 +172,7 @@ def attempt(kind: str) -> dict[str, Any]:
         signal.alarm(LIMIT_S)
         try:
             row |= trial(kind)
-        except (Exception, TooSlow) as error:  # any type may fail in its own way
+        except (Exception, TooSlow) as error:  # noqa: BLE001  any type may fail in its own way
             row[f"{trial.__name__}_error"] = f"{type(error).__name__}: {error}".split("\n")[0][:200]
         finally:
             signal.alarm(0)

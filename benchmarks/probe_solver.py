@@ -14,8 +14,8 @@ from _common import median_seconds, save
 from torch import Tensor
 
 from layerscope.probes import scikit, solver
+from layerscope.probes.crossval import TOL
 from layerscope.probes.design import Design, Fit
-from layerscope.probes.evaluate import _TOL
 
 FOLDS = 5
 L2 = 10.0
@@ -74,7 +74,7 @@ def measure(rows: int, width: int, classes: int, device: str) -> Line:
     here, there = Design.of(x, bounds), Design.of(x, bounds, device=device)
     target = y.to(device)
 
-    def ours(tol: float = _TOL) -> Tensor:
+    def ours(tol: float = TOL) -> Tensor:
         design = Design.of(x, bounds, device=device)  # moments are part of the cost
         return solver.logistic(design, target[None], fits, classes=classes, tol=tol).weights
 

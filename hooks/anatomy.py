@@ -15,13 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from layerscope.hooks.places import AttentionTap as AttentionTap
-from layerscope.hooks.places import Difference as Difference
-from layerscope.hooks.places import Place as Place
-from layerscope.hooks.places import Tap as Tap
+from layerscope.hooks.places import AttentionTap, Difference, Place, Tap
 
 if TYPE_CHECKING:
     from layerscope.hooks.anatomy_finding import AnatomyFinding
+
+
+__all__ = [
+    "Anatomy",
+    "AttentionTap",
+    "Block",
+    "Check",
+    "Difference",
+    "Place",
+    "Tap",
+    "anatomy",
+    "as_call",
+]
 
 
 @dataclass(frozen=True)

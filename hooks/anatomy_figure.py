@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from layerscope.theme import COLORS
@@ -177,7 +178,7 @@ def _draw_checks(figure: go.Figure, checks: list[Record], top: float) -> None:
     }
     for i, check in enumerate(checks):
         symbol, colour, word = marks[check["passed"] if check["passed"] in (True, False) else None]
-        error = "" if check["error"] != check["error"] else f" (error {check['error']:.0e})"
+        error = "" if isnan(check["error"]) else f" (error {check['error']:.0e})"
         figure.add_scatter(
             x=[-2.1],
             y=[top - i],

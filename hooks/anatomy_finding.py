@@ -41,7 +41,7 @@ class AnatomyFinding(Finding):
         run = checks[checks["passed"].notna()]
         passed, error = int(run["passed"].sum()), run["error"].max()
         width = f" of width {parameters['width']}" if parameters.get("width") else ""
-        worst = f", largest relative error {error:.1e}" if error == error else ""
+        worst = f", largest relative error {error:.1e}" if run["error"].notna().any() else ""
         verdict = f"{passed} of {len(run)} checks passed{worst}" if len(run) else "no check was run"
         idle = len(checks) - len(run)
         left = f"; {idle} do not apply or were not run" if idle and len(run) else ""

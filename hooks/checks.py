@@ -74,9 +74,10 @@ def _sums(chain: Chain, layouts: list[Layout], name: str) -> Check:
     if len(lost) == len(layouts) and not chain.stack.declared:
         return Check(name, None, None, "no residual stream: the blocks transform rather than add")
     if lost:
-        return Check(
-            name, False, None, f"no sum of observed tensors explains blocks {_listed(lost)}"
-        )
+        why = f"no sum of observed tensors explains blocks {_listed(lost)}"
+        shape = layouts[lost[0]].entry.shape
+        several = f"; the stream has shape {list(shape)}: more than one stream" * (len(shape) > 3)
+        return Check(name, False, None, why + several)
     moves = [move for layout in layouts for move in layout.moves or ()]
     error = max((move.step.error for move in moves), default=0.0)
     forms = Counter(_formula(layout) for layout in layouts)

@@ -47,7 +47,7 @@ def _main_input(about: nn.Module, config: Any, main: str) -> Tensor | None:
     return None
 
 
-def _ids(about: nn.Module, config: Any, positions: int) -> Tensor:
+def _ids(about: Any, config: Any, positions: int) -> Tensor:
     """[batch, positions] random ids; special tokens are avoided, for a pad would shift positions."""
     config = config.get_text_config(decoder=True)
     embedding = about.get_input_embeddings()

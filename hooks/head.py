@@ -121,8 +121,9 @@ def _rows(tensors: list[Tensor], name: str) -> str | None:
     source, taken = (x.detach().float().cpu() for x in tensors)
     if source.shape[-1] != taken.shape[-1]:
         return None
-    if source.ndim == 3 and taken.ndim == 2 and taken.shape == source.mean(1).shape:
-        if (taken - source.mean(1)).norm() <= 1e-2 * taken.norm():
+    if source.ndim == 3 and taken.ndim == 2:
+        mean = source.mean(1)
+        if mean.shape == taken.shape and (taken - mean).norm() <= 1e-2 * taken.norm():
             return f"the mean of {name} over positions"
     known = {row.numpy().tobytes(): i for i, row in enumerate(source.flatten(0, -2))}
     found = [known.get(row.numpy().tobytes()) for row in taken.flatten(0, -2)]

@@ -19,7 +19,7 @@ def _symbol(site: str, shape: Shape, shapes: Mapping[str, Shape]) -> str:
         return " ".join(["b", *map(str, shape[1:])])
     part = site.rpartition(".")[2]
     if len(shape) == 4 and part in ("q", "k", "v", "pattern", "z"):
-        b, one, two, last = (str(n) for n in shape)
+        _, one, two, last = (str(n) for n in shape)
         if part == "pattern":
             return f"b {one} p p"
         return f"b p {two} {last}" if part == "z" else f"b {one} p {last}"

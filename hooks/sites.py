@@ -15,13 +15,28 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from layerscope.hooks.anatomy import Anatomy, anatomy
-from layerscope.hooks.places import AttentionTap as AttentionTap
-from layerscope.hooks.places import Difference as Difference
-from layerscope.hooks.places import Place as Place
-from layerscope.hooks.places import Tap as Tap
-from layerscope.hooks.places import module_at as module_at
-from layerscope.hooks.places import pick as pick
-from layerscope.hooks.places import pick_input as pick_input
+from layerscope.hooks.places import (
+    AttentionTap,
+    Difference,
+    Place,
+    Tap,
+    module_at,
+    pick,
+    pick_input,
+)
+
+__all__ = [
+    "AttentionTap",
+    "Difference",
+    "Place",
+    "Tap",
+    "layer_of",
+    "module_at",
+    "pick",
+    "pick_input",
+    "place_of",
+    "resolve",
+]
 
 _NAMED = re.compile(r"(encoder\.)?(embed|norm|logits|blocks\.(?P<index>[^.]+)\.(?P<part>[^.]+))")
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from layerscope.probes.finding import ProbeFinding as ProbeFinding
-    from layerscope.probes.linear import LinearReadout as LinearReadout
     from layerscope.probes.linear import LogisticFit as LogisticFit
     from layerscope.probes.linear import RidgeFit as RidgeFit
     from layerscope.probes.linear import fit as fit
     from layerscope.probes.linear import fit_readout as fit_readout
     from layerscope.probes.probe import probe as probe
+    from layerscope.probes.readout import LinearReadout as LinearReadout
 
 _HOME = {
-    "LinearReadout": "layerscope.probes.linear",
+    "LinearReadout": "layerscope.probes.readout",
     "LogisticFit": "layerscope.probes.linear",
     "ProbeFinding": "layerscope.probes.finding",
     "RidgeFit": "layerscope.probes.linear",

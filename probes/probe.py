@@ -14,18 +14,16 @@ from layerscope.hooks.sites import layer_of
 from layerscope.probes.engine import Solver
 from layerscope.probes.evaluate import Measurement
 from layerscope.probes.finding import COLUMNS, ProbeFinding
-from layerscope.probes.rows import Pieces, Plan, Task, plan
-from layerscope.probes.stored import stored_sites
-from layerscope.store import Store, differences
+from layerscope.probes.labels import Task
+from layerscope.probes.parallel import side_by_side
+from layerscope.probes.rows import Pieces, Plan, plan
+from layerscope.probes.sources import Layers, Source, from_model, from_store
+from layerscope.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from layerscope.corpus import Corpus, Samples
-
-Layers = int | str | Sequence[int | str]
-_OWN = ("model", "sites", "dtype")
-"""Parts of a store's key in which the twin's may differ: the rows are the same."""
 
 
 def probe(
@@ -83,20 +81,23 @@ def probe(
     started = time.perf_counter()
     if kind != "linear":
         raise ValueError(f"kind {kind!r}: there is only 'linear'")
-    store, twin_store = _stores(
-        model_or_store,
-        layer,
-        data,
-        twin,
-        rows=rows,
-        tokenizer=tokenizer,
-        seed=seed,
-        progress=progress,
-    )
-    sites = stored_sites(store, layer if isinstance(model_or_store, (Store, str, Path)) else "all")
+    if isinstance(model_or_store, nn.Module):
+        source = from_model(
+            model_or_store,
+            layer,
+            data,
+            twin,
+            rows=rows,
+            tokenizer=tokenizer,
+            seed=seed,
+            progress=progress,
+        )
+    else:
+        source = from_store(model_or_store, layer, data, twin)
+    store = source.store
     chosen = plan(store, label, task=task, pieces=pieces, folds=folds, max_rows=max_rows, seed=seed)
     measured = Measurement(chosen, solver=solver, device=device, seed=seed, control=control)
-    lines = _lines(measured, store, twin_store, sites, progress)
+    lines = _lines(measured, source, progress)
     parameters = {
         "layer": layer if isinstance(layer, (int, str)) else list(layer),
         "label": chosen.label,
@@ -106,7 +107,7 @@ def probe(
         "pieces": pieces,
         "control": control,
         "twin": bool(twin),
-        "solver": ", ".join(measured.engines),
+        "solver": _solvers(lines),
         "max_rows": max_rows,
     }
     return ProbeFinding(
@@ -123,96 +124,24 @@ def probe(
     )
 
 
-def _stores(
-    source: nn.Module | Store | str | Path,
-    layer: Layers,
-    data: Any,
-    twin: bool | Store,
-    *,
-    rows: str | None,
-    tokenizer: Any,
-    seed: int,
-    progress: bool,
-) -> tuple[Store, Store | None]:
-    """The activations to probe, and the untrained twin's if wanted."""
-    if isinstance(source, nn.Module):
-        return _extracted(source, layer, data, twin, rows, tokenizer, seed, progress)
-    if not isinstance(source, (Store, str, Path)):
-        raise TypeError(f"probe a model, a store or its folder, not {type(source).__name__}")
-    if data is not None:
-        raise ValueError("a store has its own rows; give data only with a model")
-    store = source if isinstance(source, Store) else Store.open(source)
-    if twin is True:
-        raise ValueError(
-            "twin=True needs the model, a store has only its activations; give the model, or "
-            "twin=extract(untrained_twin(model), ...)"
-        )
-    return store, twin if isinstance(twin, Store) else None
-
-
-def _extracted(
-    model: nn.Module,
-    layer: Layers,
-    data: Any,
-    twin: bool | Store,
-    rows: str | None,
-    tokenizer: Any,
-    seed: int,
-    progress: bool,
-) -> tuple[Store, Store | None]:
-    from layerscope.corpus import bundled
-    from layerscope.hooks.extract import extract
-    from layerscope.hooks.load import tokenizer_of
-    from layerscope.hooks.twin import untrained_twin
-
-    corpus = bundled() if data is None else data
-    layers = _with_input(model) if layer == "all" else layer
-
-    def run(module: nn.Module, tokens: Any) -> Store:
-        return extract(module, corpus, layers, rows=rows, tokenizer=tokens, progress=progress)
-
-    store = run(model, tokenizer)
-    if not twin or isinstance(twin, Store):
-        return store, twin or None
-    reads_text = "tokenizer" in store.parts and store.parts["tokenizer"] is not None
-    tokens = tokenizer_of(model, tokenizer) if reads_text else None
-    return store, run(untrained_twin(model, seed=seed), tokens)
-
-
-def _with_input(model: nn.Module) -> list[str]:
-    from layerscope.hooks.anatomy import anatomy
-    from layerscope.hooks.sites import resolve
-
-    first = ["embed"] if "embed" in anatomy(model).sites else []
-    return [*first, *resolve(model, "all")]
-
-
-def _lines(
-    measured: Measurement, store: Store, twin: Store | None, sites: Sequence[str], progress: bool
-) -> list[dict[str, Any]]:
+def _lines(measured: Measurement, source: Source, progress: bool) -> list[dict[str, Any]]:
     from tqdm.auto import tqdm
 
-    if twin is not None:
-        _check_twin(store, twin, sites)
-    lines = []
-    for site in tqdm(sites, desc=f"probe {measured.plan.label}", unit="site", disable=not progress):
-        line = measured.score(site, store[site][measured.plan.index])
-        if twin is not None:
-            line |= measured.twin(site, twin[site][measured.plan.index])
-        lines.append({"site": site, "layer": layer_of(site), **line})
-    return lines
+    index = measured.plan.index
 
+    def line(site: str) -> dict[str, Any]:
+        found = measured.score(site, source.store[site][index])
+        if source.twin is not None:
+            found |= measured.twin(site, source.twin[site][index])
+        return {"site": site, "layer": layer_of(site), **found}
 
-def _check_twin(store: Store, twin: Store, sites: Sequence[str]) -> None:
-    missing = [site for site in sites if site not in twin.sites]
-    if missing:
-        raise LookupError(f"the twin's store lacks {', '.join(missing)}; extract it with them")
-    ours, theirs = ({k: v for k, v in s.parts.items() if k not in _OWN} for s in (store, twin))
-    if ours != theirs or len(store) != len(twin):
-        raise ValueError(
-            "the twin's store has other rows than the model's; extract both from the same data "
-            f"with the same tokenizer and row rule. What differs: {differences(ours, theirs)}"
-        )
+    width = max(source.store.sites[site].width for site in source.sites)
+    # float32 rows twice (as read, as standardised) and the second moments of each fold.
+    taken = 8 * width * (len(index) + measured.plan.folds * width)
+    lines = side_by_side(line, source.sites, item_bytes=taken)
+    name = f"probe {measured.plan.label}"
+    total = len(source.sites)
+    return list(tqdm(lines, name, total, unit="site", disable=not progress))
 
 
 def _table(lines: list[dict[str, Any]], chosen: Plan) -> pd.DataFrame:
@@ -243,7 +172,7 @@ def _cautions(chosen: Plan, measured: Measurement, lines: Sequence[dict[str, Any
     """What a reader of this table must know."""
     chosen_by = "the penalty of each fold by another fold of its training rows"
     notes = [
-        f"features standardised on training rows; {chosen_by}; {', '.join(measured.engines)}",
+        f"features standardised on training rows; {chosen_by}; {_solvers(lines)}",
     ]
     train, width = len(chosen.index) * (chosen.folds - 1) // chosen.folds, lines[0]["width"]
     if train < 2 * width:
@@ -256,8 +185,9 @@ def _cautions(chosen: Plan, measured: Measurement, lines: Sequence[dict[str, Any
         notes.append(f"intervals rest on {groups} groups only, and are likely too narrow")
     if measured.control and chosen.types is None:
         notes.append("no control task: rows are not words, so there are no word types")
-    if measured.unfinished:
-        notes.append(f"{measured.unfinished} probes stopped before they had converged")
+    unfinished = sum(line["unfinished"] for line in lines)
+    if unfinished:
+        notes.append(f"{unfinished} probes stopped before they had converged")
     best = max(lines, key=lambda line: line["value"])
     if best.get("selectivity", 1.0) < 0.1 * max(best["value"], 0):
         notes.append(
@@ -266,3 +196,7 @@ def _cautions(chosen: Plan, measured: Measurement, lines: Sequence[dict[str, Any
         )
     notes.append("a probe shows what can be read off a layer, not what the model uses")
     return notes
+
+
+def _solvers(lines: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(line["solver"] for line in lines))

@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.corpus.names import nearest
 from layerscope.corpus.splits import group_folds, rare_classes
+from layerscope.probes.labels import Task, label_of, read_values
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from layerscope.store import Store
 
-Task = Literal["class", "number"]
 Pieces = Literal["last", "first", "all"]
 
-MOST_CLASSES = 10
-"""Whole numbers with more different values than this are read as numbers, not as classes."""
 RARE_SHARE = 0.05
 """Classes too rare for the folds are left out if together they are at most this share of rows."""
-_WORDS = ("word", "lemma")
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def plan(
     Args:
         store: Anything with `rows` and `labels`.
         label: A label column; None takes the only one, or ``upos``.
-        task: ``"class"`` or ``"number"``; None decides by the values (see `MOST_CLASSES`).
+        task: ``"class"`` or ``"number"``; None decides by the values (see `labels.MOST_CLASSES`).
         pieces: Which piece stands for a word that the tokenizer cut, where rows are tokens and
             the label belongs to words.
         folds: At least 3: one is tested, one chooses the penalty, the others train.
@@ -90,7 +86,7 @@ def plan(
     kept = _whole_words(frame, kept, name, pieces, notes)
     _check_groups(frame, kept, folds)
     kept = _capped(frame, kept, folds, max_rows, seed, notes)
-    chosen, values, classes = _read(frame[name].iloc[kept], task, name, notes)
+    chosen, values, classes = read_values(frame[name].iloc[kept], task, name, notes)
     if chosen == "class":
         common = _common(values, classes, frame["group"].iloc[kept], folds, name, notes)
         kept, values = kept[common], values[common]
@@ -110,27 +106,6 @@ def plan(
         types=None if types is None else types[order],
         notes=tuple(notes),
     )
-
-
-def label_of(store: Store, label: str | None) -> str:
-    """The label asked for, or the one that is meant where none was.
-
-    Raises:
-        LookupError: unknown, or none given and several to choose from.
-    """
-    there = store.labels
-    if label is not None:
-        if label not in there:
-            raise LookupError(f"no label {label!r} in this store; {nearest(label, there)}")
-        return label
-    candidates = [name for name in there if name not in _WORDS]
-    if not candidates:
-        raise LookupError("these rows have no labels; extract from data that has them")
-    if len(candidates) == 1:
-        return candidates[0]
-    if "upos" in candidates:
-        return "upos"
-    raise LookupError(f"which label? Pass label=; there are: {', '.join(map(repr, candidates))}")
 
 
 def _labelled(frame: pd.DataFrame, name: str, notes: list[str]) -> NDArray[np.int64]:
@@ -204,64 +179,6 @@ def _capped(
         f"{len(order):,} groups drawn at random; raise max_rows to use more"
     )
     return kept[chosen]
-
-
-def _read(
-    values: pd.Series[Any], task: Task | None, name: str, notes: list[str]
-) -> tuple[Task, NDArray[Any], tuple[Any, ...]]:
-    """The task, the values as class numbers or floats, and the classes."""
-    import pandas as pd
-
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)
-    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    if task not in (None, "class", "number"):
-        raise ValueError(f"task must be 'class' or 'number', got {task!r}")
-    if task == "number" and not numeric:
-        raise ValueError(f"label {name!r} holds {values.iloc[0]!r}, which is no number")
-    if task == "number" or (task is None and numeric and not _few(values, name, notes)):
-        numbers = values.to_numpy(dtype=np.float64)
-        _check_numbers(numbers, name)
-        return "number", numbers, ()
-    codes, classes = pd.factorize(values, sort=True)
-    if len(classes) < 2:
-        raise ValueError(f"every row has {name} {classes[0]!r}: a probe needs at least two classes")
-    return "class", np.asarray(codes, dtype=np.int64), tuple(classes.tolist())
-
-
-def class_codes(
-    y: Any, task: Task | None = None, name: str = "y"
-) -> tuple[Task, NDArray[Any], tuple[Any, ...]]:
-    """Labels as class numbers and their classes, or as float64 numbers and no classes.
-
-    Raises:
-        ValueError: missing labels, one class only, or numbers that are none.
-    """
-    import pandas as pd
-
-    values = pd.Series(np.asarray(y) if hasattr(y, "__array__") else list(y))
-    if values.isna().any():
-        raise ValueError(f"{int(values.isna().sum()):,} labels are missing; leave those rows out")
-    return _read(values, task, name, [])
-
-
-def _few(values: pd.Series[Any], name: str, notes: list[str]) -> bool:
-    """Whether numbers are so few and whole that they are taken for class numbers."""
-    distinct = values.unique()
-    few = len(distinct) <= MOST_CLASSES and bool((distinct == np.round(distinct)).all())
-    if few:
-        notes.append(
-            f"{name} has {len(distinct)} whole values and is read as classes; "
-            "task='number' predicts it as a number"
-        )
-    return few
-
-
-def _check_numbers(numbers: NDArray[np.float64], name: str) -> None:
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"label {name!r} has infinite values; leave those rows out")
-    if numbers.min() == numbers.max():
-        raise ValueError(f"every row has {name} {numbers[0]:g}: there is nothing to predict")
 
 
 def _common(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: object) ->
         main()
     assert stop.value.code == REFUSED
     error: str = capsys.readouterr().err
-    assert error.startswith("error: ")
+    assert re.search(r"^error: ", error, flags=re.MULTILINE)
     assert "Traceback" not in error
     return error
 

@@ -161,8 +161,7 @@ def probe(
         str | None, typer.Option(help="Which label to read; default: the only one, or upos.")
     ] = None,
     layers: Layers = "all",
-    kind: Annotated[str, typer.Option(help="The readout.")] = "linear",
-    folds: Annotated[int, typer.Option(min=2, help="Cross-validation folds.")] = 5,
+    folds: Annotated[int, typer.Option(min=3, help="Cross-validation folds.")] = 5,
     seed: Annotated[int, typer.Option(help="Of folds, controls and intervals.")] = 0,
     twin: Annotated[
         bool, typer.Option("--twin", help="Probe an untrained copy of the model as well.")
@@ -188,7 +187,6 @@ def probe(
         _layers(layers),
         None if data is None else _corpus(data, text, group, limit),
         label=label,
-        kind=kind,
         folds=folds,
         seed=seed,
         twin=twin,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,13 @@ POST_NORM = {"bert", "roberta", "distilbert", "albert", "bart"}
 FAMILIES = [name for name in names() if name not in names("plain")]
 
 
+@cache
+def located(family: str) -> tuple[nn.Module, Anatomy]:
+    """A model that no test changes, and its anatomy."""
+    model = build(family)
+    return model, anatomy(model)
+
+
 def check(found: Anatomy, name: str) -> Check:
     return next(c for c in found.checks if c.name == name)
 
@@ -119,7 +127,7 @@ def test_every_family_of_the_promise_is_known_here() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parts_are_where_the_source_says(family: str) -> None:
-    found = anatomy(build(family))
+    found = located(family)[1]
     block, attn, mlp, norm, unembed = KNOWN[family]
     first = found.blocks[0]
     assert first.path == block
@@ -133,14 +141,13 @@ def test_parts_are_where_the_source_says(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_check_that_applies_passes(family: str) -> None:
-    found = anatomy(build(family))
+    found = located(family)[1]
     assert [c for c in found.checks if c.passed is not True] == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_contributions_sum_to_the_stream_on_another_input(family: str) -> None:
-    model = build(family)
-    found = anatomy(model)
+    model, found = located(family)
     seen = values(model, found, batch(family, seed=5))
     prefixes = ["blocks"] + (["encoder.blocks"] if found.encoder else [])
     for prefix in prefixes:
@@ -159,20 +166,21 @@ def test_contributions_sum_to_the_stream_on_another_input(family: str) -> None:
 
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - POST_NORM - {"rwkv"}))
 def test_contributions_are_modules_where_they_can_be(family: str) -> None:
-    sites = anatomy(build(family)).sites
+    sites = located(family)[1].sites
     assert all(isinstance(sites[s], Tap) for s in sites if s.endswith("_out"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_mid_residual_exists_unless_sublayers_run_in_parallel(family: str) -> None:
-    has_mid = "blocks.1.resid_mid" in anatomy(build(family)).sites
+    has_mid = "blocks.1.resid_mid" in located(family)[1].sites
     assert has_mid == (family not in PARALLEL and family != "mamba")
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3", "gemma2", "opt", "gpt_neox", "bert"])
 def test_stream_equals_the_hidden_states_that_transformers_returns(family: str) -> None:
-    model, given = build(family), batch(family)
-    seen = values(model, anatomy(model), given)
+    model, found = located(family)
+    given = batch(family)
+    seen = values(model, found, given)
     with torch.no_grad():
         states = model(**given, output_hidden_states=True).hidden_states
     assert torch.equal(seen["embed"], states[0])
@@ -182,8 +190,7 @@ def test_stream_equals_the_hidden_states_that_transformers_returns(family: str) 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gptj", "opt", "t5"])
 def test_neurons_enter_the_matrix_that_makes_the_output(family: str) -> None:
-    model = build(family)
-    found = anatomy(model)
+    model, found = located(family)
     place = found.sites["blocks.1.mlp_act"]
     assert isinstance(place, Tap)
     assert place.side == "in"
@@ -233,11 +240,11 @@ def test_what_follows_the_unembedding_is_named(
     ],
 )
 def test_what_the_unembedding_receives_is_named(family: str, words: str) -> None:
-    assert words in check(anatomy(build(family)), UNEMBED).detail
+    assert words in check(located(family)[1], UNEMBED).detail
 
 
 def test_shapes_are_read_in_letters() -> None:
-    shapes = anatomy(build("llama")).shapes
+    shapes = located("llama")[1].shapes
     assert shapes["blocks.0.resid_post"] == "b p 32"
     assert shapes["blocks.0.q"] == "b 4 p 8"
     assert shapes["blocks.0.k"] == "b 2 p 8"  # grouped keys
@@ -248,7 +255,7 @@ def test_shapes_are_read_in_letters() -> None:
 
 
 def test_forward_order_of_sites() -> None:
-    sites = [s for s in anatomy(build("gpt2")).sites if s.startswith("blocks.0.")]
+    sites = [s for s in located("gpt2")[1].sites if s.startswith("blocks.0.")]
     parts = [site.removeprefix("blocks.0.") for site in sites]
     assert parts == [
         "resid_pre",
@@ -258,7 +265,7 @@ def test_forward_order_of_sites() -> None:
 
 
 def test_shared_blocks_are_told_apart_by_their_call() -> None:
-    found = anatomy(build("albert"))
+    found = located("albert")[1]
     assert [block.call for block in found.blocks] == [0, 1, 2]
     assert len({block.path for block in found.blocks}) == 1
     attention = [found.sites[f"blocks.{i}.q"] for i in range(3)]
@@ -266,7 +273,7 @@ def test_shared_blocks_are_told_apart_by_their_call() -> None:
 
 
 def test_encoder_and_decoder_have_their_own_blocks() -> None:
-    found = anatomy(build("bart"))
+    found = located("bart")[1]
     assert (len(found.encoder), len(found.blocks)) == (2, 3)
     assert found.encoder[0].path == "model.encoder.layers.0"
     assert "blocks.0.cross_attn_out" in found.sites

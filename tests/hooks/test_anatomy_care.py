@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from layerscope.hooks import anatomy as anatomy_module
 from layerscope.hooks.anatomy import Anatomy, Check, anatomy
+from layerscope.hooks.capture import capture
 from layerscope.hooks.checks import FINITE, LOGITS, STREAM, SUMS, UNEMBED
 from layerscope.hooks.places import Tap
 from layerscope.planted.families import batch, build
@@ -70,7 +71,6 @@ IDS = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
 @pytest.mark.parametrize("family", ["gpt2", "bloom", "mamba", "t5", "albert"])
 def test_model_comes_back_as_it_was(family: str) -> None:
     model = build(family).train()
-    next(model.modules()).get_submodule("").training = True
     some = next(
         m for m in model.modules() if isinstance(m, nn.LayerNorm) or "Norm" in type(m).__name__
     )
@@ -88,12 +88,33 @@ def test_model_comes_back_as_it_was(family: str) -> None:
         assert torch.equal(value, weights[name]), name
 
 
-def test_dropout_is_off_while_looking() -> None:
-    model = build("gpt2")
+def test_looks_in_eval_mode_and_draws_from_a_forked_generator() -> None:
+    model = build("gpt2").train()
+    modes: list[bool] = []
+
+    def look(module: nn.Module, *_: Any) -> None:
+        modes.append(module.training)
+        torch.rand(3)  # whatever a model draws must not move the user's generator
+
+    for module in model.modules():
+        module.register_forward_hook(look)
+    state = torch.get_rng_state()
+    anatomy(model)
+    assert set(modes) == {False}
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "gpt2", "llama"])
+def test_contributions_hold_in_train_mode_with_dropout(family: str) -> None:
+    model = build(family)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.5
-    assert anatomy(model.train()).passed
+    names = [f"blocks.1.{part}" for part in ("resid_pre", "attn_out", "mlp_out", "resid_post")]
+    with capture(model.train(), names) as seen:
+        model(**batch(family))
+    total = sum(seen[name] for name in names[:3])
+    torch.testing.assert_close(total, seen[names[3]])
 
 
 def test_a_hook_that_raises_leaves_no_hook_behind() -> None:

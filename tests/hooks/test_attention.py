@@ -75,7 +75,7 @@ def test_capture_changes_no_bit_and_the_parts_fit_together(name: str) -> None:
     assert pattern[0][:, 4:, :4].abs().max() == 0  # no attention to pads
 
 
-@pytest.mark.parametrize("name", [*DECODERS, "bert"])
+@pytest.mark.parametrize("name", [*DECODERS, "bert", "albert"])
 def test_patterns_are_those_of_the_eager_model(name: str) -> None:
     model, inputs = families.build(name), left_padded(name)
     eager = families.build(name)
@@ -91,6 +91,16 @@ def test_patterns_are_those_of_the_eager_model(name: str) -> None:
     for layer, site in enumerate(seen):
         got = seen[site].transpose(1, 2)[real]
         torch.testing.assert_close(got, want[layer].transpose(1, 2)[real], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "falcon"])
+def test_a_query_that_may_attend_to_nothing_does(name: str) -> None:
+    model, inputs = families.build(name), left_padded(name)
+    with torch.no_grad(), capture(model, SITES) as seen:
+        model(**inputs)
+    assert seen["blocks.1.pattern"][0, :, :4].abs().max() == 0
+    z = weighted(seen["blocks.1.pattern"], seen["blocks.1.v"])
+    torch.testing.assert_close(z, seen["blocks.1.z"], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -298,6 +308,30 @@ def test_a_score_with_two_terms_gives_no_q() -> None:
     with listener.listening():
         model(x)
     assert "only these can be heard there: v, pattern, z" in listener.unreached()[0]
+
+
+def test_another_softmax_beside_fused_attention_is_not_attention() -> None:
+    class Gated(Fused):
+        def forward(self, x: Tensor) -> Tensor:
+            attended = super().forward(x)
+            return attended + (x @ x.mT).softmax(-1) @ x
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared = Gated(causal=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.shared(self.shared(x))  # type: ignore[no-any-return]
+
+    model, x = Twice().eval(), torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    got: list[Tensor] = []
+    second = {"q": AttentionTap("shared", "q", call=1)}
+    listener = Listener(model, second, lambda site, tensor, _: got.append(tensor))
+    with torch.no_grad(), listener.listening():
+        model(x)
+        want = model.shared.q(model.shared(x)).unflatten(-1, (4, 4)).transpose(1, 2)
+    torch.testing.assert_close(got[0], want)
 
 
 def test_overlapping_listeners_leave_nothing() -> None:

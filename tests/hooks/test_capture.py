@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from layerscope.hooks import watch as watching
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture, watch
-from layerscope.hooks.places import Difference
+from layerscope.hooks.places import Difference, Tap
 from layerscope.planted import families
 
 PADDED = [
@@ -115,7 +116,7 @@ def test_falcon_adds_in_place_and_the_copy_does_not_move() -> None:
 
 
 class Overwrites(nn.Module):
-    """Adds its second layer's output into its first one's, in place."""
+    """Changes its first layer's output in place before the second one returns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,35 +124,29 @@ class Overwrites(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.first(x)
-        y += self.second(y)
-        return y
+        return self.second(y.mul_(3))  # type: ignore[no-any-return]
 
 
 def test_a_difference_is_taken_before_its_terms_are_overwritten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from layerscope.hooks import watch as watching
-    from layerscope.hooks.places import Tap
-
-    table = {
-        "sum": Difference("second", ("first",)),
-        "first": Tap("first"),
-        "second": Tap("second"),
-    }
+    table = {"first": Tap("first"), "second": Tap("second")}
     monkeypatch.setattr(watching, "place_of", lambda model, site: table[site])
-    monkeypatch.setattr(watching, "resolve", lambda model, sites: (sites,))
     model, x, got = Overwrites(), torch.ones(2, 4), []
-    with torch.no_grad(), watch(model, "sum", lambda site, tensor: got.append(tensor.clone())):
+    wanted = {"change": Difference("second", ("first",))}
+    listener = watching.Listener(model, wanted, lambda site, tensor, _: got.append(tensor.clone()))
+    with torch.no_grad(), listener.listening():
         model(x)
     first = model.first(x)
-    torch.testing.assert_close(got[0], model.second(first) - first)
+    torch.testing.assert_close(got[0], model.second(3 * first) - first)
+
+
+class Adds(nn.Module):
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left + right
 
 
 def test_inputs_are_read_by_position_and_by_keyword() -> None:
-    class Adds(nn.Module):
-        def forward(self, left: Tensor, right: Tensor) -> Tensor:
-            return left + right
-
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -166,6 +161,22 @@ def test_inputs_are_read_by_position_and_by_keyword() -> None:
     torch.testing.assert_close(seen["add:in"], x)
     torch.testing.assert_close(seen[":in"], x)
     torch.testing.assert_close(seen["add"], 3 * x)
+
+
+def test_a_named_input_is_found_however_it_is_passed() -> None:
+    model, x = Adds(), torch.arange(3.0)
+    places = {"first": Tap("", "in", 0), "second": Tap("", "in", "right")}
+    for args, kwargs in (
+        ((x, 2 * x), {}),
+        ((x,), {"right": 2 * x}),
+        ((), {"right": 2 * x, "left": x}),
+    ):
+        got: dict[str, Tensor] = {}
+        listener = watching.Listener(model, places, lambda s, t, _, got=got: got.update({s: t}))
+        with listener.listening():
+            model(*args, **kwargs)
+        torch.testing.assert_close(got["first"], x)
+        torch.testing.assert_close(got["second"], 2 * x)
 
 
 def test_a_tuple_output_gives_its_first_tensor() -> None:

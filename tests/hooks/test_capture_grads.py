@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from layerscope.hooks import watch as watching
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
+from layerscope.hooks.places import Difference, Tap
 from layerscope.planted import families
 
 STREAM = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_act")
@@ -70,6 +72,34 @@ def test_the_stream_and_what_was_added_to_it_share_their_gradient() -> None:
     torch.testing.assert_close(attn, mid)
     torch.testing.assert_close(mlp, post)
     assert not torch.allclose(mid, post)
+
+
+class Adding(nn.Module):
+    """A stream to which one layer adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.layer, self.stream = nn.Linear(4, 4), nn.Linear(4, 4), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.first(x)
+        return self.stream(before + self.layer(before)).square()  # type: ignore[no-any-return]
+
+
+def test_a_difference_has_the_gradient_of_what_was_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {
+        "added": Difference("after", ("before",)),
+        "before": Tap("first"),
+        "after": Tap("stream"),
+        "layer": Tap("layer"),
+    }
+    monkeypatch.setattr(watching, "place_of", lambda model, site: table[site])
+    monkeypatch.setattr(watching, "resolve", lambda model, sites: tuple(sites))
+    model = Adding()
+    with capture(model, ["added", "layer"], grad=True) as seen:
+        model(torch.ones(2, 4)).sum().backward()
+    torch.testing.assert_close(seen["added"], seen["layer"])
+    torch.testing.assert_close(seen.grads["added"], seen.grads["layer"])
 
 
 def test_autograd_grad_works_on_what_was_captured() -> None:

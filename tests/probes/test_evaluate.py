@@ -159,6 +159,7 @@ def test_ridge_is_scored_the_same_by_both_solvers() -> None:
         Measurement(planned(y, classes=0), solver=solver).score("x", x)
         for solver in ("torch", "sklearn")
     )
+    assert (a.pop("solver"), b.pop("solver")) == ("torch on cpu", "scikit-learn")
     assert a == pytest.approx(b, abs=1e-4)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from layerscope.probes.linear import LinearReadout, LogisticFit, RidgeFit, fit, fit_readout
+from layerscope.probes.linear import LogisticFit, RidgeFit, fit, fit_readout
 
 
 @pytest.fixture
@@ -80,25 +77,6 @@ def test_the_penalty_is_chosen_by_groups() -> None:
     torn = fit(x, y)
     whole = fit(x, y, groups=np.repeat(range(40), 4))
     assert torn.l2 < whole.l2 == 1000
-
-
-def test_saved_and_loaded(three, tmp_path) -> None:
-    x, y = three
-    readout = fit(x, y, l2=1.0)
-    path = readout.save(tmp_path / "deep" / "readout.safetensors")
-    again = LinearReadout.load(path)
-    torch.testing.assert_close(again(x), readout(x), atol=0, rtol=0)
-    assert (again.classes, again.l2, again.site) == (readout.classes, 1.0, "")
-
-
-def test_files_that_are_no_readout(three, tmp_path) -> None:
-    path = tmp_path / "x.safetensors"
-    save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"no readout; give a file that LinearReadout\.save wrote"):
-        LinearReadout.load(path)
-    save_file({"weight": torch.zeros(1)}, path, {"layerscope.readout": json.dumps({"format": 99})})
-    with pytest.raises(ValueError, match="another format than 1; train the readout again"):
-        LinearReadout.load(path)
 
 
 def test_shapes_that_do_not_fit(three) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from layerscope.probes.rows import class_codes, label_of, plan
+from layerscope.probes.rows import plan
 
 X = {"embed": torch.zeros(60, 2)}
 GROUPS = [f"g{i // 3}" for i in range(60)]
@@ -25,11 +25,6 @@ def test_rows_are_dealt_by_group_and_sorted_by_fold(make_store) -> None:
     same = pd.Series(made.groups).groupby(names).nunique()
     assert (same == 1).all()
     assert len(set(made.groups)) == 20
-
-
-def test_the_only_label_or_upos_is_meant(make_store) -> None:
-    assert label_of(make_store(X, group=GROUPS, word=AB, kind=AB), None) == "kind"
-    assert label_of(make_store(X, group=GROUPS, xpos=AB, upos=AB), None) == "upos"
 
 
 def test_a_label_that_is_not_there(make_store) -> None:
@@ -132,21 +127,6 @@ def test_no_group_may_fill_the_cap(make_store) -> None:
     assert len(sizes) > 90
 
 
-@pytest.mark.parametrize(
-    ("values", "task"),
-    [
-        (["a", "b"] * 30, "class"),
-        ([True, False] * 30, "class"),
-        ([0, 1, 2] * 20, "class"),
-        ([0.0, 1.0] * 30, "class"),
-        (list(range(60)), "number"),
-        ([0.5, 1.5, 2.0] * 20, "number"),
-    ],
-)
-def test_the_values_decide_the_task(make_store, values, task) -> None:
-    assert plan(make_store(X, group=GROUPS, kind=values)).task == task
-
-
 def test_the_user_decides_over_the_values(make_store) -> None:
     depth = [0, 1, 2] * 20
     store = make_store(X, group=GROUPS, depth=depth)
@@ -163,9 +143,3 @@ def test_numbers_that_cannot_be_predicted(make_store) -> None:
         plan(make_store(X, group=GROUPS, size=[3.0] * 60), task="number")
     with pytest.raises(ValueError, match="label 'size' has infinite values"):
         plan(make_store(X, group=GROUPS, size=[float("inf"), *range(59)]))
-
-
-def test_labels_outside_a_store() -> None:
-    assert class_codes(["b", "a", "b"])[2] == ("a", "b")
-    with pytest.raises(ValueError, match="1 labels are missing"):
-        class_codes(["b", None])

@@ -10,7 +10,6 @@ from torch import Tensor
 from layerscope.probes import design as design_module
 from layerscope.probes import scikit, solver
 from layerscope.probes.design import Design, Fit
-from layerscope.probes.engine import engine
 
 BOUNDS = (0, 200, 400, 600)
 
@@ -197,24 +196,6 @@ def test_unpenalised_ridge_does_not_change_under_rotation() -> None:
     torch.testing.assert_close(guesses[0], guesses[1], atol=1e-3, rtol=1e-3)
 
 
-def test_spread_is_that_of_the_training_rows() -> None:
-    x, _ = planted(3)
-    design = Design.of(x, BOUNDS)
-    spread = design.spread((1,))
-    train = torch.cat([design.x[:200, :-1], design.x[400:, :-1]]).double()
-    assert spread.rows == 400
-    torch.testing.assert_close(spread.mean, train.mean(0))
-    torch.testing.assert_close(spread.scale, train.std(0, correction=0))
-
-
-def test_thinned_rows_are_rows_of_every_fold_in_the_same_coordinates() -> None:
-    x, _ = planted(3)
-    design = Design.of(x, (0, 100, 101, 600))
-    thin, index = design.thinned(60)
-    torch.testing.assert_close(thin.x, design.x[index])
-    assert [thin.rows((1, 2)), thin.rows((0, 2)), thin.rows((0, 1))] == [10, 1, 50]
-
-
 def test_the_solver_leaves_tf32_as_it_was() -> None:
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -224,16 +205,6 @@ def test_the_solver_leaves_tf32_as_it_was() -> None:
         assert torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
-
-
-def test_auto_takes_scikit_learn_for_small_work_on_a_processor() -> None:
-    assert engine("auto", 1e3, device="cpu").name == "sklearn"
-    assert engine("auto", 1e9, device="cpu").name == "torch"
-    assert engine("auto", 1e3, device="cuda").name == "torch"
-    with pytest.raises(ValueError, match=r"solver must be 'auto', 'sklearn' or 'torch', got 'gpu'"):
-        engine("gpu", 1.0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="runs on the CPU, not on 'cuda'"):
-        engine("sklearn", 1.0, device="cuda")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -35,8 +35,7 @@ def test_an_exception_comes_in_its_turn() -> None:
             raise ValueError("the third")
         return i
 
-    seen = []
+    results = ahead(partial(work, i) for i in range(9))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="the third"):
-        for i in ahead(partial(work, i) for i in range(9)):
-            seen.append(i)
-    assert seen == [0, 1, 2]
+        next(results)

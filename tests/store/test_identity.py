@@ -76,6 +76,12 @@ def test_exchanged_rows_columns_and_values_change_the_fingerprint() -> None:
     assert len(prints) == 8
 
 
+def test_exchanged_rows_of_wide_matrices_change_the_fingerprint() -> None:
+    """Rows of exactly 4,096 words: every column sum stays the same."""
+    x = torch.randn(6, 8192)
+    assert len({fingerprint(x), fingerprint(x.flip(0)), fingerprint(x[[1, 0, 2, 3, 4, 5]])}) == 3
+
+
 def test_the_fingerprint_is_of_the_values_not_of_how_they_lie() -> None:
     x = torch.randn(100, 130)
     assert fingerprint(x.T.contiguous().T) == fingerprint(x)

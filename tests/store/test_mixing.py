@@ -13,7 +13,8 @@ ROW = 1024
 
 
 def whole(count: int, size: int = 16, seed: int = 0) -> np.ndarray[Any, Any]:
-    parts = [members[order] for members, order in mixing.pools(count, ROW, size, seed)]
+    parts = list(mixing.cut(mixing.shuffled(count, ROW, seed), size))
+    assert {len(part) for part in parts[:-1]} <= {size}
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
@@ -43,15 +44,16 @@ def test_neighbours_do_not_stay_together_in_one_pool() -> None:
 def test_large_stores_draw_each_batch_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mixing, "POOL_BYTES", 512 * mixing.RUN_BYTES)
     rows, size = 200_000, 1000
-    pools = list(mixing.pools(rows, ROW, size, 0))
+    pools = list(mixing.shuffled(rows, ROW, 0))
     assert len(pools) == 7
-    assert all(len(members) * ROW < 1.05 * mixing.POOL_BYTES for members, _ in pools)
-    assert all((np.diff(members) > 0).all() for members, _ in pools), (
-        "read in the order of the disk"
-    )
-    assert all(len(order) % size == 0 for _, order in pools[:-1])
-    for members, order in pools:
-        for batch in np.split(members[order], len(order) // size):
-            tenths = np.bincount(batch * 10 // rows, minlength=10) / size
-            assert tenths.min() > 0.04
-            assert len(np.unique(batch // 64)) > 200, "rows of hundreds of distant runs"
+    assert all(len(pool) * ROW < 1.05 * mixing.POOL_BYTES for pool in pools)
+    for batch in list(mixing.cut(pools, size))[:-1]:
+        tenths = np.bincount(batch * 10 // rows, minlength=10) / size
+        assert tenths.min() > 0.04
+        assert len(np.unique(batch // 64)) > 200, "rows of hundreds of distant runs"
+
+
+def test_cutting_keeps_the_order() -> None:
+    pieces = [np.arange(0, 5), np.arange(5, 6), np.arange(6, 17)]
+    assert [len(piece) for piece in mixing.cut(pieces, 4)] == [4, 4, 4, 4, 1]
+    assert np.concatenate(list(mixing.cut(pieces, 4))).tolist() == list(range(17))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from layerscope.corpus import Corpus
     from layerscope.finding import Finding
+    from layerscope.probes.rows import Task
     from layerscope.store import Store
 
 SENTENCES = 900
@@ -39,6 +40,7 @@ class Asked(ProbeFinding):
 
     label: ClassVar[str]
     why: ClassVar[str]
+    task: ClassVar[Task] = "class"
 
 
 class WordClass(Asked):
@@ -79,6 +81,7 @@ class ParseDepth(Asked):
 
     question = "How deep in the sentence does a word stand?"
     label = "depth"
+    task = "number"
     why = "Steps from each word up to the main predicate. The model was never shown a tree."
 
 
@@ -142,7 +145,9 @@ def _untrained(model: nn.Module, corpus: Corpus, progress: bool) -> Store:
 def _ask(kind: type[Asked], store: Store, twin: Store | None, progress: bool) -> Asked:
     from layerscope.probes.probe import probe
 
-    found = probe(store, "all", label=kind.label, twin=twin or False, progress=progress)
+    found = probe(
+        store, "all", label=kind.label, task=kind.task, twin=twin or False, progress=progress
+    )
     return kind(found.table, found.provenance, (kind.why, *found.notes))
 
 

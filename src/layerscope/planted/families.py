@@ -149,6 +149,7 @@ _SEQ = {
     "encoder_ffn_dim": 48,
     "decoder_ffn_dim": 48,
     "decoder_start_token_id": 2,
+    "max_position_embeddings": 64,
 }
 _T5 = {
     "vocab_size": VOCAB,

@@ -17,6 +17,7 @@ WORKERS = 2
 def ahead(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
     """The results of `calls` in their order, the next two being computed meanwhile.
 
+    No more than WORKERS calls run or wait at a time, so every WORKERS-th may use the same buffer.
     An exception of a call is raised in its turn; leaving the loop early starts no further calls.
     """
     remaining = iter(calls)

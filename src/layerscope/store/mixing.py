@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-POOL_BYTES = 256 << 20
-"""What is held in memory and mixed uniformly at a time."""
+POOL_BYTES = 1 << 30
+"""What is mixed uniformly at a time; stays in the page cache while it is being read."""
 RUN_BYTES = 64 << 10
 """Neighbouring rows that enter a pool together: large enough for a disk to read at speed."""
 
 Index = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def pools(count: int, row_bytes: int, size: int, seed: int) -> Iterator[tuple[Index, Index]]:
-    """All of ``range(count)`` once: the members of each pool, ascending, and a permutation of them.
+def shuffled(count: int, row_bytes: int, seed: int) -> Iterator[Index]:
+    """All of ``range(count)`` once, in random order, pool after pool.
 
     Up to POOL_BYTES there is one pool, so the order is a uniform permutation. Beyond, each pool is
     made of runs of RUN_BYTES from random places of the whole range, and then permuted row by row:
-    memory stays bounded, and a disk reads runs instead of single rows. Every pool but the last
-    holds a multiple of `size`; what is left over joins the next one.
+    the first row of a run brings its neighbours into the page cache, so a disk reads runs.
     """
     random = np.random.default_rng(seed)
     run = max(1, RUN_BYTES // row_bytes)
     runs = random.permutation(-(-count // run))
-    number = max(1, -(-count * row_bytes // POOL_BYTES))
-    left: Index = np.empty(0, np.int64)
-    for place, chosen in enumerate(np.array_split(runs, number), start=1):
+    pools = max(1, -(-count * row_bytes // POOL_BYTES))
+    for chosen in np.array_split(runs, pools):
         members = (chosen[:, None] * run + np.arange(run)).ravel()
-        members = np.sort(np.concatenate([members[members < count], left]))
-        order = random.permutation(len(members))
-        whole = len(order) if place == number else len(order) - len(order) % size
-        left = members[order[whole:]]
-        if whole:
-            yield members, order[:whole]
+        yield random.permutation(members[members < count])
+
+
+def cut(pieces: Iterable[Index], size: int) -> Iterator[Index]:
+    """The same numbers in pieces of exactly `size`; only the last may be shorter."""
+    kept: Index = np.empty(0, np.int64)
+    for piece in pieces:
+        kept = np.concatenate([kept, piece])
+        whole = len(kept) - len(kept) % size
+        yield from (kept[first : first + size] for first in range(0, whole, size))
+        kept = kept[whole:]
+    if len(kept):
+        yield kept

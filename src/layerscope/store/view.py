@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from layerscope.store import mixing
-from layerscope.store.ahead import ahead
+from layerscope.store.ahead import WORKERS, ahead
 from layerscope.store.layout import SiteSpec
 from layerscope.store.mixing import Index
 from layerscope.store.shard import Shard, as_numpy
@@ -38,6 +39,9 @@ class SiteView:
         self._shards = [shard for shard in shards if shard.rows]
         self._ends = np.cumsum([shard.rows for shard in self._shards], dtype=np.int64)
         self._starts = self._ends - np.array([shard.rows for shard in self._shards], np.int64)
+
+        # Numbers of 16 bits are sorted many times faster.
+        self._shard_number = np.min_scalar_type(len(self._shards))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -89,7 +93,7 @@ class SiteView:
         The next batches are read meanwhile.
 
         Args:
-            shuffle: mix over the whole store (see `mixing.pools`). The same seed gives the same
+            shuffle: mix over the whole store (see `mixing.shuffled`). The same seed gives the same
                 order everywhere; give another seed for another epoch. No global generator moves.
             rows: only these rows, as anything that indexes a view; a training fold for example.
         """
@@ -102,21 +106,27 @@ class SiteView:
     def _in_order(self, chosen: Index | None, size: int) -> Iterator[Batch]:
         count = len(self) if chosen is None else len(chosen)
         for first in range(0, count, size):
-            yield partial(self._slice, chosen, first, min(first + size, count))
-
-    def _slice(self, chosen: Index | None, first: int, stop: int) -> tuple[Tensor, Tensor]:
-        if chosen is None:
-            return self._range(first, stop), torch.arange(first, stop)
-        return self._gather(chosen[first:stop]), torch.from_numpy(chosen[first:stop])
+            stop = min(first + size, count)
+            if chosen is None:
+                yield partial(self._range_batch, first, stop)
+            else:
+                yield self._batch(chosen[first:stop])
 
     def _shuffled(self, chosen: Index | None, size: int, seed: int) -> Iterator[Batch]:
-        """Each pool is read in the order of the disk; batches are copied from it in random order."""
         count = len(self) if chosen is None else len(chosen)
-        for members, order in mixing.pools(count, self.spec.row_bytes, size, seed):
-            index = members if chosen is None else chosen[members]
-            pool = self._gather(index)
-            for first in range(0, len(order), size):
-                yield partial(_pick, pool, index, order[first : first + size])
+        order = mixing.shuffled(count, self.spec.row_bytes, seed)
+        # As many as there are workers: a buffer is free again when its turn comes.
+        spares = cycle(self._empty(min(size, count)) for _ in range(WORKERS))
+        for places in mixing.cut(order, size):
+            yield self._batch(places if chosen is None else chosen[places], next(spares))
+
+    def _batch(self, index: Index, spare: Tensor | None = None) -> Batch:
+        # Made here, in the thread that frees it: there the allocator uses its memory again.
+        out = self._empty(len(index))
+        return lambda: (self._copy(index, out, spare), torch.from_numpy(index))
+
+    def _range_batch(self, first: int, stop: int) -> tuple[Tensor, Tensor]:
+        return self._range(first, stop), torch.arange(first, stop)
 
     @cached_property
     def _arrays(self) -> list[np.ndarray[Any, Any]]:
@@ -124,28 +134,41 @@ class SiteView:
         return [as_numpy(shard.array(self.site, self.spec)) for shard in self._shards]
 
     def _at(self, index: Any) -> Tensor:
-        return self._gather(self._numbers(index))
+        rows = self._numbers(index)
+        return self._copy(rows, self._empty(len(rows)))
 
-    def _gather(self, index: Index) -> Tensor:
-        """Copy rows out, shard by shard; one thread of plain copying outruns torch's own here."""
-        shard = np.searchsorted(self._ends, index, side="right")
-        if (shard[1:] < shard[:-1]).any():
-            order = np.argsort(shard, kind="stable")
-            places = np.empty_like(order)
-            places[order] = np.arange(len(order))
-            return _take(self._gather(index[order]), places)
-        out = torch.empty(len(index), self.spec.width, dtype=self.dtype)
-        target = as_numpy(out)
-        cuts = np.searchsorted(shard, range(len(self._ends) + 1))
-        for number in np.flatnonzero(np.diff(cuts)):
-            piece = slice(cuts[number], cuts[number + 1])
-            local = index[piece] - self._starts[number]
-            np.take(self._arrays[number], local, axis=0, mode="clip", out=target[piece])
+    def _empty(self, count: int) -> Tensor:
+        return torch.empty(count, self.spec.width, dtype=self.dtype)
+
+    def _copy(self, index: Index, out: Tensor, spare: Tensor | None = None) -> Tensor:
+        """Fill `out` with these rows, shard by shard; through `spare` where they go to and fro.
+
+        Plain copies of numpy: they outrun torch's on one thread, and two threads do not meet.
+        """
+        shard = np.searchsorted(self._ends, index, side="right").astype(self._shard_number)
+        if (shard[1:] >= shard[:-1]).all():
+            self._copy_ordered(index, shard, as_numpy(out))
+            return out
+        order = np.argsort(shard, kind="stable")
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        spare = self._empty(len(index)) if spare is None else spare[: len(index)]
+        self._copy_ordered(index[order], shard[order], as_numpy(spare))
+        np.take(as_numpy(spare), places, axis=0, mode="clip", out=as_numpy(out))
         return out
+
+    def _copy_ordered(
+        self, index: Index, shard: np.ndarray[Any, Any], out: np.ndarray[Any, Any]
+    ) -> None:
+        local = index - self._starts[shard]
+        cuts = np.searchsorted(shard, np.arange(len(self._ends) + 1)).tolist()
+        for array, first, stop in zip(self._arrays, cuts, cuts[1:], strict=False):
+            if first < stop:
+                np.take(array, local[first:stop], axis=0, mode="clip", out=out[first:stop])
 
     def _range(self, first: int, stop: int) -> Tensor:
         """Rows first..stop, copied piece by piece."""
-        out = torch.empty(max(0, stop - first), self.spec.width, dtype=self.dtype)
+        out = self._empty(max(0, stop - first))
         target = as_numpy(out)
         from_shard = int(np.searchsorted(self._ends, first, side="right"))
         to_shard = int(np.searchsorted(self._starts, stop, side="left"))
@@ -178,13 +201,3 @@ class SiteView:
         if outside.any():
             raise IndexError(f"{self.site}: row {array[outside][0]} of {len(self)}")
         return np.where(array < 0, array + len(self), array)
-
-
-def _pick(pool: Tensor, index: Index, places: Index) -> tuple[Tensor, Tensor]:
-    return _take(pool, places), torch.from_numpy(index[places])
-
-
-def _take(rows: Tensor, places: Index) -> Tensor:
-    out = torch.empty(len(places), rows.shape[1], dtype=rows.dtype)
-    np.take(as_numpy(rows), places, axis=0, mode="clip", out=as_numpy(out))
-    return out

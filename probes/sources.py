@@ -1,0 +1,105 @@
+"""From what a user gives to the activations that are probed: a store, and its twin's if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from layerscope.probes.stored import stored_sites
+from layerscope.store import Store, differences
+
+if TYPE_CHECKING:
+    from layerscope.corpus import Corpus, Samples
+
+Layers = int | str | Sequence[int | str]
+_OWN = ("model", "sites", "dtype")
+"""Parts of a store's key in which the twin's may differ: the rows are the same."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Activations to probe."""
+
+    store: Store
+    sites: tuple[str, ...]
+    twin: Store | None = None
+    """The same rows of the untrained twin."""
+
+
+def from_store(
+    given: Store | str | Path, layer: Layers, data: object, twin: bool | Store
+) -> Source:
+    """A store, or the store in a folder."""
+    if not isinstance(given, (Store, str, Path)):
+        raise TypeError(f"probe a model, a store or its folder, not {type(given).__name__}")
+    if data is not None:
+        raise ValueError("a store has its own rows; give data only with a model")
+    if twin is True:
+        raise ValueError(
+            "twin=True needs the model, a store has only its activations; give the model, or "
+            "twin=extract(untrained_twin(model), ...)"
+        )
+    store = given if isinstance(given, Store) else Store.open(given)
+    sites = stored_sites(store, layer)
+    return _checked(Source(store, sites, twin or None))
+
+
+def from_model(
+    model: nn.Module,
+    layer: Layers,
+    data: Corpus | Samples | Any,
+    twin: bool | Store,
+    *,
+    rows: str | None,
+    tokenizer: Any,
+    seed: int,
+    progress: bool,
+) -> Source:
+    """Extract the model's activations, and its twin's where `twin` is True."""
+    from layerscope.corpus import bundled
+    from layerscope.hooks.extract import extract
+    from layerscope.hooks.load import tokenizer_of
+    from layerscope.hooks.twin import untrained_twin
+
+    corpus = bundled() if data is None else data
+    layers = _with_input(model) if layer == "all" else layer
+
+    def run(module: nn.Module, tokens: Any) -> Store:
+        return extract(module, corpus, layers, rows=rows, tokenizer=tokens, progress=progress)
+
+    store = run(model, tokenizer)
+    if twin is True:
+        reads_text = store.parts.get("tokenizer") is not None
+        tokens = tokenizer_of(model, tokenizer) if reads_text else None
+        twin = run(untrained_twin(model, seed=seed), tokens)
+    return _checked(Source(store, tuple(store.sites), twin or None))
+
+
+def _with_input(model: nn.Module) -> list[str]:
+    """Every residual stream after a block, and the one before the first."""
+    from layerscope.hooks.anatomy import anatomy
+    from layerscope.hooks.sites import resolve
+
+    first = ["embed"] if "embed" in anatomy(model).sites else []
+    return [*first, *resolve(model, "all")]
+
+
+def _checked(source: Source) -> Source:
+    """Refuse a twin that does not have the same rows and sites."""
+    store, twin = source.store, source.twin
+    if twin is None:
+        return source
+    missing = [site for site in source.sites if site not in twin.sites]
+    if missing:
+        raise LookupError(f"the twin's store lacks {', '.join(missing)}; extract it with them")
+    ours, theirs = ({k: v for k, v in s.parts.items() if k not in _OWN} for s in (store, twin))
+    if ours != theirs or len(store) != len(twin):
+        raise ValueError(
+            "the twin's store has other rows than the model's; extract both from the same data "
+            f"with the same tokenizer and row rule. What differs: {differences(ours, theirs)}"
+        )
+    return source
