@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ from torch import nn
 
 from layerscope import demo
 from layerscope.demo import bundle, documents, train, world
+from layerscope.demo.recall import KINDS, recall
 
-# As measured when the model was made (docs/demo.md); the bundled model must still be that model.
-DOCUMENTED_LOSS = 0.0
+
+def record() -> dict[str, float]:
+    """What was measured when the model was made; the bundled model must still be that model."""
+    text = (demo.folder() / "model" / "training.json").read_text(encoding="utf-8")
+    last: dict[str, float] = json.loads(text)["log"][-1]
+    return last
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,26 @@ def test_the_model_is_small_and_complete(model: nn.Module) -> None:
 
 def test_the_documented_loss_holds(model: nn.Module, tokenizer: Any) -> None:
     loss = train.held_out_loss(model, tokenizer, train.held_out_texts())
-    assert loss == pytest.approx(DOCUMENTED_LOSS, abs=0.01)
+    assert loss == pytest.approx(record()["held-out loss"], abs=0.01)
+
+
+def test_the_documented_recall_holds(model: nn.Module) -> None:
+    table = recall(model).table.set_index("kind")["value"]
+    for kind in KINDS:
+        assert table[kind] == pytest.approx(record()[kind], abs=0.01)
+    assert table[KINDS[0]] > 0.98
+    assert 0.5 < table[KINDS[2]] < table[KINDS[1]]
+
+
+def test_the_documentation_quotes_the_record() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "demo.md").read_text(encoding="utf-8")
+    for name, digits in {"held-out loss": "{:.3f}", **dict.fromkeys(KINDS, "{:.1%}")}.items():
+        assert f"| {name} | {digits.format(record()[name])} |" in page
+
+
+def test_the_record_has_the_settings_of_the_script() -> None:
+    settings = json.loads((demo.folder() / "model" / "training.json").read_text())["settings"]
+    assert settings == asdict(train.Settings())
 
 
 def test_any_text_goes_through_the_tokenizer_and_back(tokenizer: Any) -> None:

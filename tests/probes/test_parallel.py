@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -24,6 +26,8 @@ def test_results_come_in_order_and_threads_are_shared(threads) -> None:
     assert [item for item, _ in found] == list(range(7))
     assert {share for _, share in found} == {1}
     assert torch.get_num_threads() == threads
+    with ThreadPoolExecutor(1) as pool:  # threads that others start later
+        assert pool.submit(torch.get_num_threads).result() == threads
 
 
 def test_large_items_get_all_threads_one_after_the_other(threads) -> None:

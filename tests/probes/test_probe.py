@@ -173,7 +173,7 @@ def test_what_cannot_be_asked(planted, make_store) -> None:
 
 
 def test_a_twin_of_other_rows_is_refused(planted, make_store) -> None:
-    other = make_store({site: torch.zeros(9, 5) for site in planted.sites}, {"corpus": "other"})
+    other = make_store({s: torch.zeros(ROWS, 5) for s in planted.sites}, {"corpus": "other"})
     with pytest.raises(
         ValueError, match=r"other rows than the model's.*corpus: absent here, other"
     ):

@@ -113,6 +113,16 @@ def test_order_shift_and_scale_of_features_do_not_matter() -> None:
     torch.testing.assert_close(scores[0], scores[1], atol=1e-2, rtol=1e-2)
 
 
+def test_momentum_and_restarts_save_steps() -> None:
+    """Steps of the bound alone: about 7,200 and 280; without restarts 195 and 75."""
+    for classes, l2, most in ((9, 1.0, 300), (4, 30.0, 60)):
+        x, y = planted(classes)
+        design = Design.of(x, BOUNDS)
+        found = solver.logistic(design, y[None], [Fit(0, (0,), l2)], classes=classes, tol=1e-8)
+        assert found.unfinished == 0
+        assert found.steps < most
+
+
 def test_a_good_start_reaches_the_same_minimum_sooner() -> None:
     x, y = planted(4)
     design = Design.of(x, BOUNDS)

@@ -27,6 +27,7 @@ def test_counts_and_shares_are_those_of_the_rows(known: Any) -> None:
     want = known.frame["upos"].fillna("(none)").value_counts()
     assert upos["count"].to_dict() == want.to_dict()
     assert upos["share"].to_dict() == pytest.approx((want / 13).to_dict())
+    assert upos.index[-1] == "(none)"
     for _, part in table.groupby("label"):
         assert part["count"].sum() == 13
         assert part["share"].sum() == pytest.approx(1)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from layerscope.corpus import Corpus
     from layerscope.finding import Finding
-    from layerscope.probes.rows import Task
+    from layerscope.probes.labels import Task
     from layerscope.store import Store
 
 SENTENCES = 900
 QUICK_SENTENCES = 250
 SITES = ("embed", "all")
-TITLE = "A tiny language model, layer by layer"
+TITLE = "A tiny bundled language model, layer by layer"
 MODEL = "layerscope's demonstration model (bundled)"
 ABOUT = (
     (
@@ -28,9 +28,9 @@ ABOUT = (
         "and of no larger one."
     ),
     (
-        "The same on your own: `layerscope probe MODEL TEXTS.conllu --label upos --out upos`, then "
-        "`layerscope report upos`. In Python: `probe(model, 'all', read('TEXTS.conllu'), "
-        "label='upos')`, then `report([finding], 'report.html')`."
+        "The same on your own model and texts, from a shell: layerscope probe MODEL TEXTS.conllu "
+        "--label upos --out upos, then layerscope report upos. In Python: probe(model, 'all', "
+        "read('TEXTS.conllu'), label='upos'), then report([finding], 'report.html')."
     ),
 )
 
@@ -49,8 +49,8 @@ class WordClass(Asked):
     question = "Which layers know the class of a word?"
     label = "upos"
     why = (
-        "Most words have one class wherever they stand, so the embedding already knows much, as an "
-        "untrained model would; what the curve gains after it comes from context."
+        "Most words have one class wherever they stand, so which word it is tells most, even in an "
+        "untrained model's embeddings; what the trained curve gains after them comes from context."
     )
 
 

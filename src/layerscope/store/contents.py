@@ -17,6 +17,7 @@ MOST_LABELS = 12
 MOST_VALUES = 20
 BINS = 10
 NONE = "(none)"
+OTHERS = "other values)"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class StoreFinding(Finding):
 
     The table has one line per label and value, the most frequent first: ``label``, ``value``,
     ``count`` (rows), ``share`` (of all rows). Values beyond the twentieth are one line, numbers
-    with many values are binned, and rows without a value are counted as ``(none)``.
+    with many values are binned, and rows without a value are counted last, as ``(none)``.
     """
 
     question: ClassVar[str] = "What is in this store?"
@@ -43,11 +44,12 @@ class StoreFinding(Finding):
     def _answer_labels(self) -> str:
         if self.table.empty:
             return "The rows carry no labels."
-        names = list(dict.fromkeys(self.table["label"]))
-        first = self.table[self.table["label"] == names[0]]
-        top = first[first["value"] != NONE].head(1)
-        said = "".join(f" is most often {row.value} ({row.share:.1%})" for row in top.itertuples())
-        return f"{_many(len(names), 'label')}; {names[0]}{said or ' is never given'}."
+        # A label of classes says more about the data than its words or numbers do.
+        rest = self.table["value"].str.endswith(OTHERS)
+        closed = self.table[~self.table["label"].isin(self.table["label"][rest])]
+        top = next((closed if len(closed) else self.table).itertuples())
+        count = _many(self.provenance.parameters["labels"], "label")
+        return f"{count}; {top.label} is most often {top.value} ({top.share:.1%})."
 
     def figure(self) -> go.Figure:
         """One bar per label, cut into its values by share."""
@@ -66,6 +68,7 @@ class StoreFinding(Finding):
                 text=part["value"].where(part["share"] >= 0.05, "").map(plain),
                 textposition="inside",
                 insidetextanchor="middle",
+                insidetextfont={"color": [_ink(rank, value) for value in part["value"]]},
                 textangle=0,
                 constraintext="inside",
                 customdata=list(zip(part["value"].map(plain), part["count"], strict=True)),
@@ -88,11 +91,21 @@ class StoreFinding(Finding):
 
 
 def _shade(rank: int, value: str) -> str:
-    from layerscope.theme import COLORS, faded
+    """Solid, so that the text on it reads the same in the light and in the dark dress."""
+    from layerscope.theme import COLORS
 
     if value == NONE:
-        return faded(COLORS["other"], 0.15)
-    return faded(COLORS["value"], max(0.25, 0.95 - 0.12 * rank))
+        return _lighter(COLORS["other"], 0.65)
+    return _lighter(COLORS["value"], (0, 0.12, 0.24, 0.6, 0.68)[rank] if rank < 5 else 0.76)
+
+
+def _ink(rank: int, value: str) -> str:
+    return "#ffffff" if rank < 3 and value != NONE else "#22262b"
+
+
+def _lighter(color: str, share: float) -> str:
+    parts = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)
 
 
 def _many(count: int, word: str) -> str:
@@ -130,6 +143,7 @@ def _sizes(store: Store) -> dict[str, Any]:
         "source": source,
         "sources": _distinct(rows, source),
         "groups": _distinct(rows, "group"),
+        "labels": len(store.labels),
         "sites": len(specs),
         "widths": sorted({spec.width for spec in specs}),
         "dtype": str(next(iter(specs)).dtype).removeprefix("torch."),
@@ -146,10 +160,14 @@ def _distribution(label: str, values: pd.Series[Any]) -> pd.DataFrame:
     import pandas as pd
 
     counts = _counts(values)
-    rare = counts.drop(NONE, errors="ignore").iloc[MOST_VALUES:]
-    counts = counts.drop(rare.index)
+    missing = counts.get(NONE, 0)
+    counts = counts.drop(NONE, errors="ignore")
+    rare = counts.iloc[MOST_VALUES:]
+    counts = counts.iloc[:MOST_VALUES]
     if len(rare):
-        counts[f"({len(rare):,} other values)"] = rare.sum()
+        counts[f"({len(rare):,} {OTHERS}"] = rare.sum()
+    if missing:
+        counts[NONE] = missing
     return pd.DataFrame(
         {
             "label": label,

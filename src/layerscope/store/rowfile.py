@@ -24,9 +24,6 @@ STRUCTURE = (
 )
 """Columns that say where a row comes from; every other column is a label."""
 
-# The default of 1 MiB would store each long text again on each of its rows.
-_DICTIONARY_BYTES = 1 << 30
-
 
 def encode(frame: pd.DataFrame) -> memoryview:
     """The bytes of a Parquet file.
@@ -39,12 +36,7 @@ def encode(frame: pd.DataFrame) -> memoryview:
 
     columns = {str(name): _column(str(name), frame[name]) for name in frame.columns}
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.table(columns),
-        sink,
-        compression="zstd",
-        dictionary_pagesize_limit=_DICTIONARY_BYTES,
-    )
+    pq.write_table(pa.table(columns), sink, compression="zstd")
     return memoryview(sink.getvalue())
 
 
