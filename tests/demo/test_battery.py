@@ -15,6 +15,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERSCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(battery, "QUICK_SENTENCES", 120)
+        patch.setattr(battery, "SITES", ("embed", 4))
         return battery.findings(quick=True, progress=False)
 
 

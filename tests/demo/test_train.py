@@ -50,10 +50,11 @@ def test_the_schedule_rises_rests_and_falls() -> None:
 def test_a_few_steps_learn_and_leave_a_loadable_model(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    train.train(tmp_path, Settings(width=16, blocks=1, heads=2, neurons=16, steps=12, warm_up=1))
+    settings = Settings(width=16, blocks=1, heads=2, neurons=16, steps=40, warm_up=1, rate=1e-2)
+    train.train(tmp_path, settings)
     record = json.loads((tmp_path / "training.json").read_text())
-    assert record["settings"]["steps"] == 12
-    assert record["log"][-1]["step"] == 12
+    assert record["settings"]["steps"] == 40
+    assert record["log"][-1]["step"] == 40
     assert record["log"][-1]["held-out loss"] < 7.3  # log(1536) = 7.34 knows nothing
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert next(model.parameters()).dtype == torch.float32

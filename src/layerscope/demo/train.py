@@ -106,7 +106,7 @@ def descend(
     for group in optimizer.param_groups:
         group["lr"] = rate
     ids, labels = batch
-    loss: Tensor = model(input_ids=ids, labels=labels).loss
+    loss: Tensor = model(input_ids=ids, labels=labels, use_cache=False).loss
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -135,7 +135,6 @@ def new_model(settings: Settings, vocabulary: int) -> PreTrainedModel:
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
-        use_cache=False,
     )
     model = LlamaForCausalLM(config)
     nn.init.normal_(model.get_input_embeddings().weight, std=settings.spread)
@@ -246,7 +245,7 @@ def save(model: PreTrainedModel, out: Path) -> None:
     """Write the weights as float16, under a config that has them loaded as float32."""
     deepcopy(model).half().save_pretrained(out)
     path = out / "config.json"
-    config = json.loads(path.read_text()) | {"dtype": "float32", "use_cache": True}
+    config = json.loads(path.read_text()) | {"dtype": "float32"}
     path.write_text(json.dumps(config, indent=2) + "\n")
     (out / "model.safetensors").chmod(0o644)
 

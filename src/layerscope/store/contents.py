@@ -1,10 +1,12 @@
-"""What is in this store: the data section of a report."""
+"""What is in this store: in a few lines, and as the data section of a report."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from layerscope.distribution import bars, leading, lines, many
 from layerscope.finding import Finding, Provenance
 
 if TYPE_CHECKING:
@@ -14,10 +16,6 @@ if TYPE_CHECKING:
     from layerscope.store.store import Store
 
 MOST_LABELS = 12
-MOST_VALUES = 20
-BINS = 10
-NONE = "(none)"
-OTHERS = "other values)"
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class StoreFinding(Finding):
         size = self.provenance.parameters
         widths = " and ".join(f"{width:,}" for width in size["widths"])
         first = (
-            f"{_many(size['rows'], 'row')} from {_many(size['sources'], size['source'])} in "
-            f"{_many(size['groups'], 'group')}; {_many(size['sites'], 'site')} of width {widths} "
+            f"{many(size['rows'], 'row')} from {many(size['sources'], size['source'])} in "
+            f"{many(size['groups'], 'group')}; {many(size['sites'], 'site')} of width {widths} "
             f"in {size['dtype']}, {size['bytes'] / 1e6:,.1f} MB."
         )
         return f"{first} {self._answer_labels()}"
@@ -44,72 +42,11 @@ class StoreFinding(Finding):
     def _answer_labels(self) -> str:
         if self.table.empty:
             return "The rows carry no labels."
-        # A label of classes says more about the data than its words or numbers do.
-        rest = self.table["value"].str.endswith(OTHERS)
-        closed = self.table[~self.table["label"].isin(self.table["label"][rest])]
-        top = next((closed if len(closed) else self.table).itertuples())
-        count = _many(self.provenance.parameters["labels"], "label")
-        return f"{count}; {top.label} is most often {top.value} ({top.share:.1%})."
+        return f"{many(self.provenance.parameters['labels'], 'label')}.{leading(self.table)}"
 
     def figure(self) -> go.Figure:
-        """One bar per label, cut into its values by share."""
-        import plotly.graph_objects as go
-
-        from layerscope.theme import plain
-
-        figure = go.Figure()
-        ranks = self.table.groupby("label", sort=False).cumcount()
-        for rank in range(ranks.max() + 1 if len(ranks) else 0):
-            part = self.table[ranks == rank]
-            figure.add_bar(
-                orientation="h",
-                y=part["label"].map(plain),
-                x=part["share"],
-                text=part["value"].where(part["share"] >= 0.05, "").map(plain),
-                textposition="inside",
-                insidetextanchor="middle",
-                insidetextfont={"color": [_ink(rank, value) for value in part["value"]]},
-                textangle=0,
-                constraintext="inside",
-                customdata=list(zip(part["value"].map(plain), part["count"], strict=True)),
-                hovertemplate="%{y} = %{customdata[0]}<br>%{x:.1%} of the rows, "
-                "%{customdata[1]:,}<extra></extra>",
-                marker={
-                    "color": [_shade(rank, value) for value in part["value"]],
-                    "line": {"width": 1, "color": "rgba(255, 255, 255, 0.6)"},
-                },
-                showlegend=False,
-            )
-        labels = self.table["label"].nunique()
-        return figure.update_layout(
-            barmode="stack",
-            bargap=0.25,
-            height=110 + 34 * max(labels, 1),
-            xaxis={"title": {"text": "share of rows"}, "tickformat": ".0%", "range": [0, 1]},
-            yaxis={"autorange": "reversed"},
-        )
-
-
-def _shade(rank: int, value: str) -> str:
-    """Solid, so that the text on it reads the same in the light and in the dark dress."""
-    from layerscope.theme import COLORS
-
-    if value == NONE:
-        return _lighter(COLORS["other"], 0.65)
-    return _lighter(COLORS["value"], (0, 0.12, 0.24, 0.6, 0.68)[rank] if rank < 5 else 0.76)
-
-
-def _ink(rank: int, value: str) -> str:
-    return "#ffffff" if rank < 3 and value != NONE else "#22262b"
-
-
-def _lighter(color: str, share: float) -> str:
-    parts = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+        """One bar per label, cut into its values by share of the rows."""
+        return bars(self.table)
 
 
 def summarise(store: Store) -> StoreFinding:
@@ -118,12 +55,11 @@ def summarise(store: Store) -> StoreFinding:
 
     rows = store.rows
     shown = store.labels[:MOST_LABELS]
-    parts = [part for name in shown for part in [_distribution(name, rows[name])] if len(part)]
-    empty = pd.DataFrame({"label": [], "value": [], "count": [], "share": []})
+    counts = {name: _counted(rows[name]) for name in shown}
     left = store.labels[MOST_LABELS:]
-    notes = [f"{_many(len(left), 'more label')} not shown: {', '.join(left)}"] if left else []
+    notes = [f"{many(len(left), 'more label')} not shown: {', '.join(left)}"] if left else []
     return StoreFinding(
-        table=pd.concat(parts, ignore_index=True) if parts else empty,
+        table=pd.DataFrame(lines(counts, len(rows)), columns=["label", "value", "count", "share"]),
         provenance=Provenance(
             model=str(store.about.get("model", "")),
             data=str(store.about.get("corpus", "")),
@@ -155,36 +91,27 @@ def _distinct(rows: pd.DataFrame, name: str) -> int:
     return rows[name].nunique() if name in rows else 0
 
 
-def _distribution(label: str, values: pd.Series[Any]) -> pd.DataFrame:
-    """Rows per value, the most frequent first; bins of a number in their own order."""
-    import pandas as pd
-
-    counts = _counts(values)
-    missing = counts.get(NONE, 0)
-    counts = counts.drop(NONE, errors="ignore")
-    rare = counts.iloc[MOST_VALUES:]
-    counts = counts.iloc[:MOST_VALUES]
-    if len(rare):
-        counts[f"({len(rare):,} {OTHERS}"] = rare.sum()
-    if missing:
-        counts[NONE] = missing
-    return pd.DataFrame(
+def _counted(values: pd.Series[Any]) -> Counter[Any]:
+    """How often each value occurs; None for rows without one."""
+    counts = values.value_counts(dropna=False)
+    return Counter(
         {
-            "label": label,
-            "value": counts.index,
-            "count": counts.to_numpy(),
-            "share": counts.to_numpy() / max(len(values), 1),
+            None if missing else value: int(n)
+            for (value, n), missing in zip(counts.items(), counts.index.isna(), strict=True)
         }
     )
 
 
-def _counts(values: pd.Series[Any]) -> pd.Series[int]:
-    import pandas as pd
-
-    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    binned = number and values.nunique() > MOST_VALUES
-    kept = pd.cut(values, BINS) if binned else values
-    counts = kept.value_counts(dropna=False, sort=not binned)
-    counts = counts[counts > 0]
-    named = [NONE if pd.isna(value) else str(value) for value in counts.index]
-    return pd.Series(counts.to_numpy(), index=named)
+def describe(store: Store) -> str:
+    """The store in a few lines, for a prompt."""
+    names = list(store.sites)
+    shown = names if len(names) <= 4 else [*names[:2], "…", names[-1]]
+    widths = sorted({spec.width for spec in store.sites.values()})
+    dtype = str(next(iter(store.sites.values())).dtype).removeprefix("torch.")
+    state = "" if store.complete else f"\n  {store.notes[-1]}"
+    return (
+        f"Store {store.path} (key {store.key[:12]}…)\n"
+        f"  {len(store):,} rows x {len(names)} sites, width {', '.join(map(str, widths))}, {dtype}\n"
+        f"  sites: {', '.join(shown)}\n"
+        f"  labels: {', '.join(store.labels) or 'none'}{state}"
+    )

@@ -100,6 +100,18 @@ def read(paths: Sequence[Path], columns: Iterable[str]) -> Any:
     ).unify_dictionaries()
 
 
+def texts(paths: Sequence[Path]) -> pd.Series[Any]:
+    """The content of each text, by its number."""
+    import pandas as pd
+
+    table = read(paths, ["text", CONTENT])
+    if CONTENT not in table.column_names:
+        return pd.Series([], dtype="str", name=CONTENT)
+    frame = table.to_pandas().drop_duplicates("text").set_index("text")
+    contents: pd.Series[Any] = frame[CONTENT].astype("str")
+    return contents
+
+
 def names(paths: Iterable[Path]) -> tuple[str, ...]:
     """Every column of any shard, in order of first appearance."""
     import pyarrow.parquet as pq

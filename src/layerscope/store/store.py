@@ -203,14 +203,7 @@ class Store:
     @cached_property
     def texts(self) -> pd.Series[Any]:
         """The content of each text, by its number in the `text` column."""
-        import pandas as pd
-
-        table = rowfile.read(self._row_files, ["text", rowfile.CONTENT])
-        if rowfile.CONTENT not in table.column_names:
-            return pd.Series([], dtype="str", name=rowfile.CONTENT)
-        frame = table.to_pandas().drop_duplicates("text").set_index("text")
-        contents: pd.Series[Any] = frame[rowfile.CONTENT].astype("str")
-        return contents
+        return rowfile.texts(self._row_files)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -232,18 +225,9 @@ class Store:
         return summarise(self)
 
     def __repr__(self) -> str:
-        names = list(self.sites)
-        shown = names if len(names) <= 4 else [*names[:2], "…", names[-1]]
-        widths = sorted({spec.width for spec in self.sites.values()})
-        dtype = next(iter(self.sites.values())).dtype
-        state = "" if self.complete else f"\n  {self.notes[-1]}"
-        return (
-            f"Store {self.path} (key {self.key[:12]}…)\n"
-            f"  {len(self):,} rows x {len(names)} sites, width {', '.join(map(str, widths))}, "
-            f"{str(dtype).removeprefix('torch.')}\n"
-            f"  sites: {', '.join(shown)}\n"
-            f"  labels: {', '.join(self.labels) or 'none'}{state}"
-        )
+        from layerscope.store.contents import describe
+
+        return describe(self)
 
     # Writing
 
