@@ -108,16 +108,14 @@ class Chunk:
         import pandas as pd
 
         names = list(dict.fromkeys(name for text in self.texts for name in text.columns))
-        return pd.DataFrame(
-            {
-                name: [
-                    value
-                    for text in self.texts
-                    for value in text.columns.get(name, [None] * text.rows)
-                ]
-                for name in names
-            }
-        )
+        table = {name: self._column(name) for name in names}
+        # One copy of each text, not one for each of its tokens.
+        table["content"] = pd.Categorical(table["content"])
+        return pd.DataFrame(table)
+
+    def _column(self, name: str) -> Any:
+        none = [None]
+        return [value for text in self.texts for value in text.columns.get(name, none * text.rows)]
 
 
 def split_texts(corpus: Iterable[Text], characters: int) -> Iterator[list[Text]]:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 BATCH = {"cpu": 1024, "cuda": 16384}
 """Padded tokens of one batch."""
-CHARACTERS_PER_TOKEN = 4
+SAMPLED_TEXTS = 100
+"""Texts that tell how many rows a character makes."""
 FEWEST_CHARACTERS, MOST_CHARACTERS = 16_000, 2_000_000
 """Enough texts in a shard to sort them by length, few enough to hold them."""
 
@@ -256,9 +258,14 @@ class TextFeed:
 
     def plan(self, room: float, rows_of_first: int, device: str) -> dict[str, int]:
         """Characters of a shard for files of about `room` rows, and padded tokens of a batch."""
-        wanted = int(room * CHARACTERS_PER_TOKEN)
-        characters = min(max(wanted, FEWEST_CHARACTERS), MOST_CHARACTERS)
-        return {"shard": characters, "batch": BATCH.get(device, BATCH["cuda"])}
+        sample = list(islice(self.corpus, SAMPLED_TEXTS))
+        rows = self._prepare(sample, 0).rows
+        characters = sum(len(text.content) for text in sample)
+        wanted = int(room * characters / max(rows, 1))
+        return {
+            "shard": min(max(wanted, FEWEST_CHARACTERS), MOST_CHARACTERS),
+            "batch": BATCH.get(device, BATCH["cuda"]),
+        }
 
     def shards(self, plan: Mapping[str, int]) -> Iterator[tuple[int, Callable[[], TextShard]]]:
         first = 0

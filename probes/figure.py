@@ -170,6 +170,7 @@ def _errors(line: pd.Series[Any], columns: list[str]) -> dict[str, Any]:
     return {
         "type": "data",
         "symmetric": False,
+        "color": COLORS["baseline"],  # seen on light and dark alike
         "array": [line[high] - line[c] if high in line else 0 for c, (_, high) in pairs],
         "arrayminus": [line[c] - line[low] if low in line else 0 for c, (low, _) in pairs],
     }

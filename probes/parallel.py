@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def side_by_side(work: Callable[[T], R], items: Sequence[T], *, item_bytes: float) -> Iterator[R]:
-    """``work(item)`` of each, in order, several at once on the CPU.
+    """``work(item)`` of each, in order, several at once where there is no CUDA.
 
     One thread on each of two sites beats two threads on one: they never wait for each other, which
     matters most where other programs want the processor too.
@@ -28,7 +28,7 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], *, item_bytes: floa
     """
     threads = torch.get_num_threads()
     workers = int(max(1, min(threads, len(items), MEMORY // max(1.0, item_bytes))))
-    if workers == 1:
+    if workers == 1 or torch.cuda.is_available():
         yield from map(work, items)
         return
     share = max(1, threads // workers)

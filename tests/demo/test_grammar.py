@@ -146,6 +146,16 @@ def test_nouns_of_the_other_number_stand_between_subject_and_verb(
     assert between > 100
 
 
+def test_half_of_the_attached_nouns_are_of_the_other_number(sentences: list[Sentence]) -> None:
+    differs = [
+        word.feats["Number"] != sentence.words[head - 1].feats["Number"]
+        for sentence in sentences
+        for word, head in zip(sentence.words, sentence.heads, strict=True)
+        if word.deprel == "nmod"
+    ]
+    assert 0.4 < sum(differs) / len(differs) < 0.6
+
+
 def test_ambiguous_and_invented_forms_occur_in_several_classes() -> None:
     classes: defaultdict[str, set[str]] = defaultdict(set)
     invented: set[str] = set()

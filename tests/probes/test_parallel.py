@@ -11,7 +11,8 @@ from layerscope.probes.parallel import side_by_side
 
 
 @pytest.fixture(params=[1, 2, 4])
-def threads(request):
+def threads(request, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
