@@ -12,6 +12,7 @@ from layerscope.corpus.names import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from layerscope.corpus import Corpus
     from layerscope.store import Store
 
 Task = Literal["class", "number"]
@@ -21,16 +22,16 @@ MOST_CLASSES = 10
 _WORDS = ("word", "lemma")
 
 
-def label_of(store: Store, label: str | None) -> str:
+def label_of(source: Corpus | Store, label: str | None) -> str:
     """The label asked for, or the one that is meant where none was.
 
     Raises:
         LookupError: unknown, or none given and several to choose from.
     """
-    there = store.labels
+    there = source.labels
     if label is not None:
         if label not in there:
-            raise LookupError(f"no label {label!r} in this store; {nearest(label, there)}")
+            raise LookupError(f"no label {label!r} here; {nearest(label, there)}")
         return label
     candidates = [name for name in there if name not in _WORDS]
     if not candidates:

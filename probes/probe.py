@@ -87,6 +87,7 @@ def probe(
             layer,
             data,
             twin,
+            label=label,
             rows=rows,
             tokenizer=tokenizer,
             seed=seed,

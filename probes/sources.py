@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from layerscope.probes.labels import label_of
 from layerscope.probes.stored import stored_sites
 from layerscope.store import Store, differences
 
@@ -54,18 +55,21 @@ def from_model(
     data: Corpus | Samples | Any,
     twin: bool | Store,
     *,
+    label: str | None,
     rows: str | None,
     tokenizer: Any,
     seed: int,
     progress: bool,
 ) -> Source:
     """Extract the model's activations, and its twin's where `twin` is True."""
-    from layerscope.corpus import bundled
+    from layerscope.corpus import Corpus, bundled, read
     from layerscope.hooks.extract import extract
     from layerscope.hooks.load import tokenizer_of
     from layerscope.hooks.twin import untrained_twin
 
-    corpus = bundled() if data is None else data
+    corpus = bundled() if data is None else read(data)
+    if isinstance(corpus, Corpus):
+        label_of(corpus, label)  # a label that is not there is refused before the model runs
     layers = _with_input(model) if layer == "all" else layer
 
     def run(module: nn.Module, tokens: Any) -> Store:

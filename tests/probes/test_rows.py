@@ -28,7 +28,7 @@ def test_rows_are_dealt_by_group_and_sorted_by_fold(make_store) -> None:
 
 
 def test_a_label_that_is_not_there(make_store) -> None:
-    with pytest.raises(LookupError, match=r"no label 'uppos' in this store; did you mean 'upos'\?"):
+    with pytest.raises(LookupError, match=r"no label 'uppos' here; did you mean 'upos'\?"):
         plan(make_store(X, group=GROUPS, upos=AB), "uppos")
     with pytest.raises(LookupError, match=r"which label\? Pass label=; there are: 'x1', 'x2'"):
         plan(make_store(X, group=GROUPS, x1=AB, x2=AB))

@@ -62,12 +62,11 @@ class RecallFinding(Finding):
                     customdata=table["n"],
                     hovertemplate="%{x}: %{y:.1%} of %{customdata} questions<extra></extra>",
                 ),
-                go.Scatter(
+                go.Bar(
                     x=table["kind"],
                     y=table["baseline"],
-                    mode="markers",
                     name="commonest answer",
-                    marker={"symbol": "line-ew-open", "size": 44, "color": COLORS["baseline"]},
+                    marker_color=COLORS["baseline"],
                     hovertemplate="guessing %{y:.1%}<extra></extra>",
                 ),
             ]

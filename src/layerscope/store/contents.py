@@ -54,9 +54,9 @@ def summarise(store: Store) -> StoreFinding:
     import pandas as pd
 
     rows = store.rows
-    shown = store.labels[:MOST_LABELS]
-    counts = {name: _counted(rows[name]) for name in shown}
-    left = store.labels[MOST_LABELS:]
+    given = [name for name in store.labels if rows[name].notna().any()]
+    counts = {name: _counted(rows[name]) for name in given[:MOST_LABELS]}
+    left = given[MOST_LABELS:]
     notes = [f"{many(len(left), 'more label')} not shown: {', '.join(left)}"] if left else []
     return StoreFinding(
         table=pd.DataFrame(lines(counts, len(rows)), columns=["label", "value", "count", "share"]),
