@@ -70,7 +70,9 @@ def finding(found: Anatomy) -> AnatomyFinding:
         about["encoder_blocks"] = len(found.encoder)
     return AnatomyFinding(
         table=table,
-        provenance=Provenance(model=found.model, parameters=about),
+        provenance=Provenance(
+            model=found.model, parameters=about, call="layerscope.anatomy(model).finding()"
+        ),
         notes=found.notes,
     )
 

@@ -14,9 +14,10 @@ from torch import nn
 
 from layerscope.hooks.feeds import Feed, feed_of
 from layerscope.hooks.filling import Filling, out_of_memory, running, too_big
-from layerscope.hooks.load import device_of, dtype_of, parameter_count
+from layerscope.hooks.load import device_of, dtype_of
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.sites import resolve
+from layerscope.hooks.structure import title
 from layerscope.store import Store, default_folder, identity_of, key_of
 
 if TYPE_CHECKING:
@@ -137,8 +138,7 @@ def _open(
     if batch_tokens is not None:
         plan["batch"] = batch_tokens
     about = {
-        "model": getattr(model, "name_or_path", "") or type(model).__name__,
-        "parameters": parameter_count(model),
+        "model": title(model),
         "corpus": feed.name,
         "plan": plan,
     }

@@ -74,11 +74,6 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     return next((x.dtype for x in tensors if x.is_floating_point()), torch.float32)
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Parameters of the model, shared ones counted once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def _from_function(file: Path, function: str) -> nn.Module:
     if not file.is_file():
         raise FileNotFoundError(f"no file {str(file)!r}; {_nearby(file)}")

@@ -11,8 +11,11 @@ from layerscope.hooks.stacks import Stack, declarer, encoder_stacks, path_in, st
 
 
 def title(model: nn.Module) -> str:
-    """Class name and number of parameters."""
-    return f"{type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters"
+    """Class name, where it was loaded from if it says so, and number of parameters."""
+    name = getattr(model, "name_or_path", "")
+    source = f" at {name}" if name else ""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return f"{type(model).__name__}{source}, {count:,} parameters"
 
 
 def from_structure(model: nn.Module, why: str) -> Anatomy:

@@ -114,9 +114,10 @@ def probe(
     return ProbeFinding(
         table=_table(lines, chosen),
         provenance=Provenance(
-            model=_model_name(store),
-            data=f"{store.about.get('corpus', store.path.name)}, {len(store):,} rows",
+            model=str(store.about.get("model", "")),
+            data=str(store.about.get("corpus", store.path.name)),
             store_key=store.key,
+            call=_call(parameters, seed),
             parameters=parameters,
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),
@@ -163,10 +164,11 @@ def _table(lines: list[dict[str, Any]], chosen: Plan) -> pd.DataFrame:
     return table[[column for column in COLUMNS if column in table]]
 
 
-def _model_name(store: Store) -> str:
-    name = str(store.about.get("model", ""))
-    count = store.about.get("parameters")
-    return f"{name}, {count:,} parameters" if count else name
+def _call(parameters: dict[str, Any], seed: int) -> str:
+    """The line that measures this again on the same store."""
+    said = ("label", "task", "folds", "pieces", "max_rows")
+    options = "".join(f", {name}={parameters[name]!r}" for name in said)
+    return f"layerscope.probe(store, {parameters['layer']!r}{options}, seed={seed})"
 
 
 def _cautions(chosen: Plan, measured: Measurement, lines: Sequence[dict[str, Any]]) -> list[str]:

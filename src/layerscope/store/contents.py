@@ -64,6 +64,7 @@ def summarise(store: Store) -> StoreFinding:
             model=str(store.about.get("model", "")),
             data=str(store.about.get("corpus", "")),
             store_key=store.key,
+            call="store.finding()",
             parameters=_sizes(store),
         ),
         notes=(*store.notes, *notes),
