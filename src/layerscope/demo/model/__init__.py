@@ -1,0 +1,1 @@
+"""The weights, the config and the tokenizer of the bundled model."""
