@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,16 @@ def test_changed_text_or_dtype_or_sites_are_refused(
         take(sentences, dtype="bfloat16")
     with pytest.raises(StoreMismatch, match="sites"):
         take(sentences, 1)
+
+
+def test_a_changed_tokenizer_is_refused(
+    take: Callable[..., Store], tokenizer: Any, sentences: list[str]
+) -> None:
+    take(sentences)
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens(["barks"])
+    with pytest.raises(StoreMismatch, match="tokenizer"):
+        take(sentences, tokenizer=other)
 
 
 def test_nan_weights_are_named_with_site_and_row(

@@ -20,10 +20,11 @@ def folder() -> Path:
 
 def load_model() -> nn.Module:
     """The bundled decoder: 8 blocks of width 128, in float32, ready to be read."""
-    from transformers import AutoModelForCausalLM
+    import torch
 
-    model: nn.Module = AutoModelForCausalLM.from_pretrained(folder() / "model", dtype="float32")
-    return model.eval()
+    from layerscope.hooks.load import load_model as load
+
+    return load(folder() / "model", dtype=torch.float32)
 
 
 def load_tokenizer() -> Any:
