@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,6 +51,17 @@ def running(model: nn.Module, sites: Sequence[str]) -> Iterator[Callable[[Step, 
         yield run
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """A shard that is this process's to compute."""
+
+    index: int
+    size: int
+    """Texts or samples in it."""
+    shard: Future[Shard]
+    claim: ExitStack
+
+
 class Filling:
     """One process at work on a store."""
 
@@ -64,41 +76,57 @@ class Filling:
         from tqdm.auto import tqdm
 
         with (
-            ThreadPoolExecutor(1) as writer,
+            ThreadPoolExecutor(1) as self.reader,
+            ThreadPoolExecutor(1) as self.writer,
             running(self.model, list(self.store.sites)) as self.forward,
             tqdm(total=len(self.feed), unit=self.feed.unit, disable=not self.progress) as bar,
         ):
             bar.set_description(f"extract {self.feed.name}")
             while True:
-                shards, busy = self._pass(writer, bar)
+                shards, busy = self._pass(bar)
                 if not busy:
                     break
                 bar.set_postfix_str(f"waiting for {busy} shards of another process")
                 time.sleep(0.5)
         self.store.finish(shards, self._all_notes())
 
-    def _pass(self, writer: ThreadPoolExecutor, bar: Any) -> tuple[int, int]:
-        """Go once over all shards. Returns how many there are, and how many others hold."""
+    def _pass(self, bar: Any) -> tuple[int, int]:
+        """Go once over all shards. Returns how many there are, and how many others hold.
+
+        A shard is tokenised while the one before it is computed and the one before that written.
+        """
         bar.reset()
+        self.written: Future[None] | None = None
         index, busy = -1, 0
-        pending: Future[None] | None = None
-        for index, (size, prepare) in enumerate(self.feed.shards(self.store.about["plan"])):
-            with ExitStack() as claim:
-                if not self.store.has(index):
-                    if claim.enter_context(self.store.claim(index)):
-                        if not self.store.has(index):
-                            done = self._compute(prepare())
-                            if pending is not None:
-                                pending.result()
-                            pending = writer.submit(self._write, index, done, claim.pop_all())
-                    else:
-                        busy += 1
-            bar.update(size)
-        if pending is not None:
-            pending.result()
+        turn: _Turn | None = None
+        with ExitStack() as claims:
+            for index, (size, prepare) in enumerate(self.feed.shards(self.store.about["plan"])):
+                claim = ExitStack()
+                claims.callback(claim.close)
+                if self.store.has(index) or not claim.enter_context(self.store.claim(index)):
+                    busy += not self.store.has(index)
+                    bar.update(size)
+                    continue
+                following = _Turn(index, size, self.reader.submit(prepare), claim)
+                if turn is not None:
+                    self._take(turn, bar)
+                turn = following
+            if turn is not None:
+                self._take(turn, bar)
+            if self.written is not None:
+                self.written.result()
         return index + 1, busy
 
-    def _compute(self, shard: Shard) -> tuple[Shard, dict[str, Tensor], Any]:
+    def _take(self, turn: _Turn, bar: Any) -> None:
+        """Compute one shard, and hand it to the writer once it is done with the one before."""
+        shard = turn.shard.result()
+        tensors, ready = self._compute(shard)
+        if self.written is not None:
+            self.written.result()
+        self.written = self.writer.submit(self._write, turn, shard, tensors, ready)
+        bar.update(turn.size)
+
+    def _compute(self, shard: Shard) -> tuple[dict[str, Tensor], Any]:
         buffers = {
             name: torch.empty(shard.rows, spec.width, dtype=spec.dtype, device=self.device)
             for name, spec in self.store.sites.items()
@@ -106,7 +134,7 @@ class Filling:
         budget = self.batch
         for step in shard.steps(budget):
             self._step(step, buffers, budget)
-        return shard, *_to_host(buffers)
+        return _to_host(buffers)
 
     def _step(self, step: Step, buffers: dict[str, Tensor], budget: int) -> None:
         """One batch into its places; out of memory, it is halved and goes on."""
@@ -139,16 +167,13 @@ class Filling:
         warnings.warn(note, stacklevel=2)
         self.notes.append(note)
 
-    def _write(
-        self, index: int, done: tuple[Shard, dict[str, Tensor], Any], claim: ExitStack
-    ) -> None:
-        with claim:
-            shard, tensors, ready = done
+    def _write(self, turn: _Turn, shard: Shard, tensors: dict[str, Tensor], ready: Any) -> None:
+        with turn.claim:
             if ready is not None:
                 ready.synchronize()
             for site, rows in tensors.items():
                 refuse_broken(site, rows, shard)
-            self.store.write(index, tensors, shard.table(), shard.info)
+            self.store.write(turn.index, tensors, shard.table(), shard.info)
 
     def _all_notes(self) -> list[str]:
         return [*self.feed.notes(self.store.info), *dict.fromkeys(self.notes)]
