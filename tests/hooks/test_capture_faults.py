@@ -57,7 +57,7 @@ def test_nothing_is_left_behind(name: str, train: bool, way: str) -> None:
         model.model.layers[1].eval()  # a mixed state must stay mixed
 
     def fail(*_: object) -> None:
-        raise KeyboardInterrupt if way == "interrupt" else ZeroDivisionError
+        raise (KeyboardInterrupt if way == "interrupt" else ZeroDivisionError)("planted")
 
     handle = None
     if way in ("model", "interrupt"):
@@ -65,9 +65,9 @@ def test_nothing_is_left_behind(name: str, train: bool, way: str) -> None:
         handle = inside.register_forward_hook(fail)
     expected: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     if way in ("user", "model"):
-        expected = pytest.raises(ZeroDivisionError)
+        expected = pytest.raises(ZeroDivisionError, match="planted")
     elif way == "interrupt":
-        expected = pytest.raises(KeyboardInterrupt)
+        expected = pytest.raises(KeyboardInterrupt, match="planted")
     listening = capture(model, sites, stop=way == "stop")
     with untouched(model), expected, torch.no_grad(), listening:
         model(**inputs)
@@ -95,11 +95,11 @@ def test_half_registered_hooks_are_undone(monkeypatch: pytest.MonkeyPatch) -> No
     anatomy(model)
 
     def refuse(*_: object, **__: object) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("planted")
 
     with untouched(model):
         monkeypatch.setattr(type(model.model.norm), "register_forward_hook", refuse)
-        with pytest.raises(ZeroDivisionError), capture(model, ["all", "norm"]):
+        with pytest.raises(ZeroDivisionError, match="planted"), capture(model, ["all", "norm"]):
             pass
         monkeypatch.undo()
 
@@ -156,8 +156,8 @@ def test_a_container_that_is_never_called() -> None:
 
 def test_an_error_of_the_body_is_not_hidden_by_a_missing_site() -> None:
     model = families.build("llama")
-    with pytest.raises(ZeroDivisionError), capture(model, 0):
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError, match="planted"), capture(model, 0):
+        raise ZeroDivisionError("planted")
 
 
 def test_a_module_under_two_paths() -> None:
@@ -206,11 +206,11 @@ def test_after_an_interrupted_pass_the_next_one_counts_from_zero() -> None:
     for error in (KeyboardInterrupt, ZeroDivisionError):
 
         def fail(*_: object, error: type[BaseException] = error) -> None:
-            raise error
+            raise error("planted")
 
         with torch.no_grad(), capture(model, "all") as seen:
             handle = layer.register_forward_hook(fail)
-            with pytest.raises(error):
+            with pytest.raises(error, match="planted"):
                 model(**inputs)
             handle.remove()
             model(**inputs)

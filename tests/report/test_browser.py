@@ -260,6 +260,7 @@ def test_the_button_turns_with_the_space_bar(page: webdriver.Chrome) -> None:
     page.execute_script("document.getElementById('theme').focus()")
     press(page, Keys.SPACE)
     wait_for_dress(page, "dark")
+    assert script(page, "document.documentElement.dataset.theme") == "dark"
 
 
 def test_a_picture_has_a_name_and_its_buttons_stay_buttons(

@@ -132,7 +132,7 @@ def test_the_same_key_opens_the_same_store_and_goes_on(tmp_path: Path) -> None:
 def test_another_key_is_refused_with_both_keys_and_what_differs(tmp_path: Path) -> None:
     here = empty(tmp_path / "s")
     before = (tmp_path / "s" / "store.json").read_bytes()
-    with pytest.raises(StoreMismatch) as caught:
+    with pytest.raises(StoreMismatch, match="What differs") as caught:
         empty(tmp_path / "s", dtype="bfloat16", model={"class": "M", "tensors": {"w": "f 1"}})
     message = str(caught.value)
     assert here.key in message
