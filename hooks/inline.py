@@ -3,56 +3,178 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from layerscope.hooks.live import Live
-from layerscope.hooks.pattern import additive_mask, attention
+from layerscope.hooks.parties import (
+    PARTS,
+    Attention,
+    Party,
+    Turn,
+    attend,
+    handed_round,
+    require_keys,
+)
+from layerscope.hooks.pattern import FORBIDDEN, additive_mask, attention, for_each_head
 
-PARTS = ("q", "k", "v", "pattern", "z")
 PRODUCTS = {"matmul", "bmm", "baddbmm", "__matmul__"}
 FUSED = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
+@dataclass(frozen=True)
+class Fused:
+    """One call of `scaled_dot_product_attention`."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    batch: int
+
+    def attention(self) -> Attention:
+        """The call as all parties see it."""
+        call = self._named()
+        return Attention(
+            q=merged(call["query"], self.batch),
+            k=merged(call["key"], self.batch),
+            v=merged(call["value"], self.batch),
+            run=lambda: self.func(*self.args, **self.kwargs),
+            z=lambda out: by_position(out, self.batch),
+            written_out=lambda result: self._written_out(),
+            replaced=lambda out, output: output,
+            dropout=bool(call.get("dropout_p")),
+            changed=self._changed,
+            weighted=self._weighted,
+            allowed=self._allowed,
+            obeys=True,
+        )
+
+    def _named(self) -> dict[str, Any]:
+        return dict(zip(FUSED, self.args, strict=False)) | dict(self.kwargs)
+
+    def _changed(self, parts: Mapping[str, Tensor], cut: Tensor | None) -> Attention:
+        call = self._named()
+        names = {"q": "query", "k": "key", "v": "value"}
+        call |= {names[part]: x for part, x in parts.items()}
+        if cut is not None:
+            call |= {"attn_mask": self._with_cut(cut), "is_causal": False}
+        return Fused(self.func, (), call, self.batch).attention()
+
+    def _with_cut(self, cut: Tensor) -> Tensor:
+        query = self._named()["query"]
+        mask = self._mask()
+        least = torch.finfo(query.dtype).min
+        if mask is None:
+            mask = query.new_zeros(cut.shape[-2:])
+        cut = cut.to(mask.device)
+        if query.ndim == 3:  # heads are merged into the batch
+            count = query.shape[0] // self.batch
+            cut = cut.expand(self.batch, count, *cut.shape[-2:]).flatten(0, 1)
+        mask = mask.expand(torch.broadcast_shapes(mask.shape, cut.shape))
+        return mask.masked_fill(cut, least)
+
+    def _mask(self) -> Tensor | None:
+        call = self._named()
+        mask = call.get("attn_mask")
+        causal = bool(call.get("is_causal")) and mask is None
+        return additive_mask(mask, call["query"], call["key"], causal=causal)
+
+    def _allowed(self) -> Tensor:
+        mask = self._mask()
+        if mask is None:
+            call = self._named()
+            return torch.ones(1, 1, call["query"].shape[-2], call["key"].shape[-2]).bool()
+        return (heads(mask, self.batch) if mask.ndim > 2 else mask[None, None]).cpu() > FORBIDDEN
+
+    def _written_out(self) -> tuple[Tensor, Live]:
+        call = self._named()
+        query, key, value = call["query"], call["key"], call["value"]
+        output, pattern = attention(query, key, value, self._mask(), scale=call.get("scale"))
+        return output, merged(pattern, self.batch)
+
+    def _weighted(self, pattern: Tensor) -> Tensor:
+        call = self._named()
+        value = call["value"]
+        return pattern.to(value.dtype) @ for_each_head(value, call["query"])
+
+
+class Written:
+    """Attention found written out: a softmax, and the product of its result with the values."""
+
+    def __init__(self, turns: Sequence[Turn], readers: Sequence[tuple[Party, str]]) -> None:
+        self.turns = turns
+        """Those who write."""
+        self.readers = readers
+        self.weights: Tensor | None = None
+        self._order: list[Party] = []
+        self._seen: dict[int, dict[str, Live]] = {id(party): {} for party, _ in readers}
+
+    def meet(self, order: Sequence[tuple[Party, str]], part: str, live: Live) -> Live:
+        """Hand a part round; readers are told later, of what they would have met now."""
+        sites = {id(party): found for party, found in self.turns}
+        for party, _ in order:
+            if id(party) in self._seen:
+                self._seen[id(party)][part] = live
+            elif id(party) in sites:
+                live = handed_round([(party, sites[id(party)])], part, live)
+        return live
+
+    def tell(self) -> None:
+        """Tell the readers, now that it is complete."""
+        for party, path in self.readers:
+            seen = self._seen[id(party)]
+            party.overheard(path, {part: seen[part] for part in PARTS if part in seen})
+
+    def weighs(self, left: Any) -> bool:
+        """Whether a product with `left` weighs values by these probabilities."""
+        weights = self.weights
+        return (
+            weights is not None
+            and isinstance(left, Tensor)
+            and left.numel() == weights.numel()
+            and left.shape[-1] == weights.shape[-1]
+        )
+
+
 class Overheard(TorchFunctionMode):
-    """Listens while one attention module runs.
+    """Active while one attention module runs.
 
     Args:
+        module: The attention module.
         batch: Batch size, to take heads apart where they were merged into it.
-        found: Told the parts of attention that is written out, once it is complete.
-        attend: Runs a fused attention call (see `attention.Attention` for its argument).
     """
 
-    def __init__(
-        self,
-        batch: int,
-        found: Callable[[Mapping[str, Live]], None],
-        attend: Callable[[dict[str, Any]], Any],
-    ) -> None:
+    def __init__(self, module: nn.Module, batch: int) -> None:
         super().__init__()
+        self.module = module
         self.batch = batch
-        self._found = found
-        self._attend = attend
+        self.parties: list[tuple[Party, str]] = []
+        """Who is interested in this module, and by which path they know it."""
+        self.open = 0
+        """How many of them have not seen the module's end yet."""
         self._resting = False
         self._elsewhere = False
         self._products: list[tuple[Tensor, Tensor, torch.Size]] = []
-        self._scores: dict[str, Live] | None = None
+        self._written: Written | None = None
+        self._wrote = ""
 
     @contextmanager
     def resting(self) -> Iterator[None]:
         """Deaf inside the block: another route hears this module's attention."""
-        self._resting = self._elsewhere = True
+        self._found_elsewhere()
+        before, self._resting = self._resting, True
         try:
             yield
         finally:
-            self._resting = False
+            self._resting = before
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -61,48 +183,29 @@ class Overheard(TorchFunctionMode):
         if self._resting:
             return func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
-            return self._fused(func, args, kwargs)
+            self._found_elsewhere()
+            return attend(self.parties, Fused(func, args, kwargs, self.batch).attention())
         if func is F.multi_head_attention_forward:
             return self._multi_head(args, kwargs)
-        out = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if name == "softmax" and _last_axis(out, args, kwargs):
-            self._softmax(out)
-        elif name in PRODUCTS and isinstance(out, Tensor):
-            self._product(*_operands(name, args, kwargs), out)
-        return out
+        if name == "softmax" and _last_axis(args[0] if args else None, args, kwargs):
+            return self._softmax(func, args, kwargs)
+        if name in PRODUCTS:
+            return self._product(func, name, args, kwargs)
+        return func(*args, **kwargs)
 
     def __exit__(self, *exception: object) -> None:
         super().__exit__(*exception)  # type: ignore[no-untyped-call]
         if exception[0] is None:
             self._tell()
 
-    def _fused(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = dict(zip(FUSED, args, strict=False)) | kwargs
-        query, key, value = call["query"], call["key"], call["value"]
+    def _found_elsewhere(self) -> None:
         self._elsewhere = True
-        causal = call.get("is_causal", False)
-
-        layout = partial(heads, batch=self.batch)
-
-        def written_out(result: Any) -> tuple[Tensor, Live]:
-            mask = call.get("attn_mask")
-            mask = additive_mask(mask, query, key, causal=causal and mask is None)
-            output, pattern = attention(query, key, value, mask, scale=call.get("scale"))
-            return output, Live(pattern, layout)
-
-        return self._attend(
-            {
-                "q": Live(query, layout),
-                "k": Live(key, layout),
-                "v": Live(value, layout),
-                "run": lambda: func(*args, **kwargs),
-                "z": lambda out: Live(out, lambda x: layout(x).transpose(1, 2)),
-                "written_out": written_out,
-                "replaced": lambda out, output: output,
-                "dropout": bool(call.get("dropout_p")),
-            }
-        )
+        if self._wrote:
+            raise ValueError(
+                f"{self._wrote!r} was written into a softmax of {type(self.module).__name__} that "
+                "is not its attention, which came later by a fused call; name a module inside it"
+            )
 
     def _multi_head(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         query = args[0] if args else kwargs["query"]
@@ -110,36 +213,81 @@ class Overheard(TorchFunctionMode):
         with self:
             return _multi_head_attention(*args, **kwargs)
 
-    def _product(self, left: Tensor, right: Tensor, out: Tensor) -> None:
-        if self._scores is None:
-            self._products.append((left, right, out.shape))
-            return
-        weights = self._scores["pattern"].tensor
-        if left.numel() == weights.numel() and left.shape[-1] == weights.shape[-1]:
-            layout = partial(heads, batch=self.batch)
-            self._scores["v"] = Live(right, layout)
-            self._scores["z"] = Live(out, lambda x: layout(x).transpose(1, 2))
-            self._tell()
-
-    def _softmax(self, out: Tensor) -> None:
+    def _product(self, func: Any, name: str, args: tuple[Any, ...], kwargs: Any) -> Any:
+        left, right = _operands(name, args, kwargs)
+        written = self._written
+        if written is None or not written.weighs(left):
+            out = func(*args, **kwargs)
+            if written is None and isinstance(out, Tensor):
+                self._products.append((left, right, out.shape))
+            return out
+        met = written.meet(self.parties, "v", merged(right, self.batch))
+        if met.tensor is right:
+            out = func(*args, **kwargs)
+        else:
+            out = func(*(met.tensor if x is right else x for x in args), **kwargs)
+        z = written.meet(self.parties, "z", by_position(out, self.batch))
         self._tell()
-        layout = partial(heads, batch=self.batch)
-        self._scores = {}
+        return z.tensor
+
+    def _softmax(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        self._tell()
+        scores = args[0]
         made = [
             (left, right)
             for left, right, shape in self._products
-            if shape[-2:] == out.shape[-2:] and shape.numel() == out.numel()
+            if shape[-2:] == scores.shape[-2:] and shape.numel() == scores.numel()
         ]
-        if len(made) == 1:  # with several, which of them is q k^T would be a guess
-            self._scores["q"] = Live(made[0][0], layout)
-            self._scores["k"] = Live(made[0][1], lambda x: layout(x).transpose(-1, -2))
-        self._scores["pattern"] = Live(out, layout)
         self._products.clear()
+        if self._elsewhere:
+            return func(*args, **kwargs)
+        readers = [(party, path) for party, path in self.parties if not party.writes]
+        turns = [(p, p.next(path, set(PARTS))) for p, path in self.parties if p.writes]
+        # Without a product that made the scores, it is the softmax of something else.
+        written = self._written = Written(turns if made else [], readers)
+        self._refuse_inputs(written.turns)
+        if len(made) == 1:  # with several, which of them is q k^T would be a guess
+            written.meet(self.parties, "q", merged(made[0][0], self.batch))
+            key = Live(made[0][1], lambda x: heads(x, self.batch).transpose(-1, -2))
+            written.meet(self.parties, "k", key)
+        out = func(self._cut(written.turns, scores), *args[1:], **kwargs)
+        met = written.meet(self.parties, "pattern", merged(out, self.batch))
+        if met.tensor is not out:
+            self._wrote = next(sites["pattern"] for _, sites in turns if "pattern" in sites)
+        written.weights = met.tensor
+        return met.tensor
+
+    def _cut(self, turns: Sequence[Turn], scores: Tensor) -> Tensor:
+        """The scores, with cut edges at the lowest number."""
+        live = merged(scores, self.batch)
+        shape = live.value.shape
+        for party, sites in turns:
+            site = sites.get("pattern", "")
+            edges = party.cuts(site, (shape[0], shape[1], shape[2], shape[3])) if site else None
+            if edges is None:
+                continue
+            value = live.layout(scores)
+            require_keys(site, (value > FORBIDDEN).cpu(), edges)
+            least = torch.finfo(scores.dtype).min
+            scores = live.restore(value.masked_fill(edges.to(value.device), least))
+            self._wrote = site
+        return scores
+
+    def _refuse_inputs(self, turns: Sequence[Turn]) -> None:
+        for _, sites in turns:
+            for part in ("q", "k"):
+                if part in sites:
+                    raise ValueError(
+                        f"{sites[part]!r} cannot be written: {type(self.module).__name__} writes "
+                        "its attention out, and which of its products is q k^T shows only once it "
+                        "is made; v, pattern and z can be written, and the output of the module "
+                        "that computes q or k, by its path"
+                    )
 
     def _tell(self) -> None:
-        scores, self._scores = self._scores, None
-        if scores and not self._elsewhere:
-            self._found({part: scores[part] for part in PARTS if part in scores})
+        written, self._written = self._written, None
+        if written is not None and not self._elsewhere:
+            written.tell()
 
 
 def heads(x: Tensor, batch: int) -> Tensor:
@@ -149,9 +297,21 @@ def heads(x: Tensor, batch: int) -> Tensor:
     return x.reshape(batch if x.ndim == 3 else x.shape[0], -1, *x.shape[-2:])
 
 
-def _last_axis(out: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def merged(x: Tensor, batch: int) -> Live:
+    """A tensor as the model has it, shown as ``[b, h, p, e]``."""
+    return Live(x, partial(heads, batch=batch), lambda y: y.reshape(x.shape))
+
+
+def by_position(x: Tensor, batch: int) -> Live:
+    """Head outputs as the model has them, shown as ``[b, p, h, e]``."""
+    return Live(
+        x, lambda y: heads(y, batch).transpose(1, 2), lambda y: y.transpose(1, 2).reshape(x.shape)
+    )
+
+
+def _last_axis(x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    return out.ndim >= 3 and axis in (-1, out.ndim - 1)
+    return isinstance(x, Tensor) and x.ndim >= 3 and axis in (-1, x.ndim - 1)
 
 
 def _operands(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -16,23 +16,29 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from layerscope.hooks.live import Live
-from layerscope.hooks.pattern import additive_mask, nowhere
+from layerscope.hooks.parties import Attention
+from layerscope.hooks.pattern import FORBIDDEN, additive_mask, for_each_head, nowhere
 
 Function = Callable[..., Any]
+
+
+OBEYING = (None, "eager", "sdpa")
+"""Implementations that add any mask they are given to the scores. Others know padding at most."""
 
 
 @dataclass(frozen=True)
 class Call:
     """One call of an attention function by a model."""
 
-    run: Callable[[], Any]
-    """Computes it as the model would have."""
+    real: Callable[[Tensor, Tensor, Tensor, Any], Any]
+    """Computes it as the model would, from query, key, value and mask."""
     implementation: str | None
     eager: Function
     """The written-out attention in the model's own file, with its soft caps, sinks and biases."""
@@ -44,21 +50,64 @@ class Call:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
-    def views(self) -> dict[str, Any]:
-        """What `attention.Attention` wants to know."""
-        return {
-            "q": Live(self.query),
-            "k": Live(self.key),
-            "v": Live(self.value),
-            "run": self.run,
-            "z": lambda result: Live(result[0]),
-            "written_out": self._written_out,
-            "replaced": lambda result, output: (output, *result[1:]),
-            "dropout": self._drops(),
-        }
+    def run(self) -> Any:
+        """The model's own computation."""
+        return self.real(self.query, self.key, self.value, self.mask)
+
+    def attention(self) -> Attention:
+        """The computation as all parties see it."""
+        return Attention(
+            q=Live(self.query),
+            k=Live(self.key),
+            v=Live(self.value),
+            run=self.run,
+            z=lambda result: Live(result[0]),
+            written_out=self._written_out,
+            replaced=lambda result, output: (output, *result[1:]),
+            dropout=self._drops(),
+            changed=self._changed,
+            weighted=self._weighted,
+            allowed=self._allowed,
+            obeys=self.implementation in OBEYING,
+        )
+
+    def _changed(self, parts: Mapping[str, Tensor], cut: Tensor | None) -> Attention:
+        call = replace(
+            self,
+            query=parts.get("q", self.query),
+            key=parts.get("k", self.key),
+            value=parts.get("v", self.value),
+        )
+        return (call if cut is None else call._cut(cut)).attention()
+
+    def _cut(self, cut: Tensor) -> Call:
+        """With fewer edges, in the form of mask that the implementation takes."""
+        boolean = isinstance(self.mask, Tensor) and self.mask.dtype == torch.bool
+        if boolean and self.mask.ndim == 4:
+            keys = self.key.shape[-2]
+            return replace(self, mask=self.mask[..., :keys] & ~cut.to(self.mask.device))
+        least = torch.finfo(self.query.dtype).min
+        mask = self._additive_mask()
+        if mask is None:
+            mask = self.query.new_zeros(1, 1, self.query.shape[-2], self.key.shape[-2])
+        cut = cut.to(mask.device)
+        # Not a sum: of two -inf, or of two lowest numbers, softmax makes NaN.
+        mask = mask.expand(torch.broadcast_shapes(mask.shape, cut.shape))
+        return replace(self, mask=mask.masked_fill(cut, least))
+
+    def _allowed(self) -> Tensor:
+        mask = self._additive_mask()
+        if mask is None:
+            return torch.ones(1, 1, self.query.shape[-2], self.key.shape[-2], dtype=torch.bool)
+        return (mask > FORBIDDEN).cpu()
+
+    def _weighted(self, pattern: Tensor) -> Tensor:
+        return (pattern.to(self.value.dtype) @ for_each_head(self.value, self.query)).transpose(
+            1, 2
+        )
 
     def _written_out(self, result: Any) -> tuple[Tensor, Live] | Live:
-        own = result[1] if len(result) > 1 else None
+        own = result[1] if result is not None and len(result) > 1 else None
         if self.implementation == "eager" and isinstance(own, Tensor) and not self._drops():
             return Live(own)
         mask = self._additive_mask()
@@ -150,29 +199,18 @@ def _overheard(original: Function) -> Function:
             *args: Any,
             **kwargs: Any,
         ) -> Any:
-            def run() -> Any:
-                return real(module, query, key, value, attention_mask, *args, **kwargs)
+            def run(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Any:
+                return real(module, query, key, value, mask, *args, **kwargs)
 
+            about = implementation, default, module
             for hear in tuple(_listening):
-                call = Call(
-                    run,
-                    implementation,
-                    default,
-                    module,
-                    query,
-                    key,
-                    value,
-                    attention_mask,
-                    args,
-                    kwargs,
-                )
-                run = _answered(hear, call)
-            return run()
+                run = _answered(hear, run, about, (args, kwargs))
+            return run(query, key, value, attention_mask)
 
         return attend
 
     return get_interface
 
 
-def _answered(hear: Hear, call: Call) -> Callable[[], Any]:
-    return lambda: hear(call.module, call)
+def _answered(hear: Hear, run: Any, about: tuple[Any, ...], rest: tuple[Any, ...]) -> Any:
+    return lambda *inputs: hear(about[2], Call(run, *about, *inputs, *rest))

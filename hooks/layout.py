@@ -39,6 +39,13 @@ class Move:
         """Whether after = before + parts, with nothing in between."""
         return self.step.form == "plain" and not (self.normed_before or self.normed_after)
 
+    @property
+    def carry(self) -> float | None:
+        """How much of a change of `before` arrives in `after`, the parts being equal."""
+        if self.normed_before or self.normed_after or self.step.form == "featured":
+            return None
+        return 1.0 if abs(self.step.scale - 1) < 1e-4 else self.step.scale
+
 
 @dataclass(eq=False)
 class Layout:

@@ -21,6 +21,8 @@ class Live:
     tensor: Tensor
     layout: Callable[[Tensor], Tensor] = as_is
     """From the model's layout to the site's; also right for gradients."""
+    restore: Callable[[Tensor], Tensor] = as_is
+    """From the site's layout back to the model's."""
 
     @property
     def value(self) -> Tensor:

@@ -176,7 +176,7 @@ def _fill_written(
         if move.plain:
             _put(layout, site, part.tap, layout.entry)
         elif len(move.parts) == 1:
-            _put(layout, site, Difference(there, (here,)), layout.entry)
+            _put(layout, site, Difference(there, (here,), move.carry), layout.entry)
 
 
 def _norms(layout: Layout, inner: list[Event], states: set[int]) -> tuple[str, ...]:
@@ -214,7 +214,7 @@ def _copy(layout: Layout, donor: Layout, name: str, from_name: str) -> None:
 
     for site, place in donor.sites.items():
         if isinstance(place, Difference):
-            place = Difference(rename(place.after), tuple(map(rename, place.before)))
+            place = Difference(rename(place.after), tuple(map(rename, place.before)), place.carry)
         else:
             place = replace(place, path=moved(place.path))
         _put(layout, rename(site), place, donor.shapes[site])

@@ -20,11 +20,19 @@ class ForwardPass:
     encoder by itself.
     """
 
-    def __init__(self, model: nn.Module, began: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        began: Callable[[], None],
+        ended: Callable[[Any], None] | None = None,
+    ) -> None:
         self.model = model
         self.entered: Counter[nn.Module] = Counter()
         """How often each followed module was entered, over all passes."""
+        self.given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        """What the outermost module is called with, while it is told that a pass begins."""
         self._began = began
+        self._ended = ended
         self._calls: Counter[Hashable] = Counter()
         self._running: list[tuple[nn.Module, list[Any]]] = []
 
@@ -64,18 +72,36 @@ class ForwardPass:
             self._running.clear()  # whatever KeyboardInterrupt left behind
         if not self._running:
             self._calls.clear()
+            self.given = (args, dict(kwargs))
             self._began()
+            self.given = ((), {})
         self._running.append((module, [*args, *kwargs.values()]))
         self.entered[module] += 1
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._running and self._running[-1][0] is module and not recomputing():
             self._running.pop()
+            if not self._running and self._ended is not None:
+                self._ended(output)
 
 
 def recomputing() -> bool:
     """Whether autograd runs backward now: gradient checkpointing then calls modules once more."""
     return torch._C._current_graph_task_id() != -1
+
+
+def trail(model: nn.Module, place: Any, passing: ForwardPass) -> str:
+    """How far the passes so far came on the way to a place that they did not reach."""
+    names = place.path.split(".") if place.path else []
+    ran = [passing.entered[module] for module in leading_to(model, place.path)]
+    if not any(ran):
+        return f"{place}: the model was not called inside the with block"
+    steps = [
+        f"{'.'.join(names[:depth]) or 'the model'} ran {times}x"
+        for depth, times in enumerate(ran)
+        if times or depth == len(names)
+    ]
+    return f"{place}: {', '.join(steps[-2:])}"
 
 
 def leading_to(model: nn.Module, path: str) -> list[nn.Module]:

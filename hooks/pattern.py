@@ -11,6 +11,9 @@ from torch import Tensor
 # In float64 too, transformers takes the softmax in float32.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
+FORBIDDEN = -1e4
+"""A mask adds this or less to the scores of keys that are not attended to."""
+
 
 def additive_mask(
     mask: Any, query: Tensor, key: Tensor, *, causal: bool, window: int | None = None
@@ -53,7 +56,7 @@ def attention(
 
     `key` and `value` may have fewer heads, each shared by consecutive queries' heads.
     """
-    key, value = (_for_each_head(x, query) for x in (key, value))
+    key, value = (for_each_head(x, query) for x in (key, value))
     scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if mask is not None:
         scores = scores + mask
@@ -66,7 +69,7 @@ def attention(
 
 def nowhere(mask: Tensor) -> Tensor:
     """Which queries of an additive mask may attend to nothing, ``[..., p, 1]``."""
-    return (mask <= -1e4).all(-1, keepdim=True)
+    return (mask <= FORBIDDEN).all(-1, keepdim=True)
 
 
 def require_same(path: str, own: Tensor, written_out: Tensor, pattern: Tensor) -> None:
@@ -89,7 +92,8 @@ def require_same(path: str, own: Tensor, written_out: Tensor, pattern: Tensor) -
         )
 
 
-def _for_each_head(x: Tensor, query: Tensor) -> Tensor:
+def for_each_head(x: Tensor, query: Tensor) -> Tensor:
+    """Keys or values once for each head of `query`."""
     if x.ndim < 4 or x.shape[-3] in (1, query.shape[-3]):
         return x
     return x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -38,6 +40,8 @@ class Difference:
 
     after: str
     before: tuple[str, ...]
+    carry: float | None = None
+    """How much of a change of `before` arrives in `after`; None: not known, or not linear."""
 
     def __str__(self) -> str:
         return " - ".join((self.after, *self.before))
@@ -96,6 +100,55 @@ def pick_input(args: tuple[Any, ...], kwargs: Mapping[str, Any], item: Item = No
     if item is None:
         return pick([*args, *kwargs.values()])
     return pick(args if isinstance(item, int) else dict(kwargs), item)
+
+
+def put(value: Any, item: Item, tensor: Tensor) -> Any:
+    """What a module returned, with `tensor` where `pick` finds the item. `value` is not changed."""
+    if isinstance(value, Tensor):
+        return tensor
+    held = dict(items(value))
+    if item is None:
+        item = next((key for key, x in held.items() if isinstance(x, Tensor)), None)
+        if item is None:
+            item = next(
+                key for key, x in held.items() if isinstance(x, (tuple, list, Mapping)) and x
+            )
+            tensor = put(held[item], None, tensor)
+    if isinstance(value, (list, tuple)):
+        changed = [tensor if i == item else x for i, x in enumerate(value)]
+        return type(value)(*changed) if hasattr(value, "_fields") else type(value)(changed)
+    new = copy.copy(value)
+    if isinstance(value, Mapping):
+        new[item] = tensor
+    else:
+        setattr(new, str(item), tensor)
+    return new
+
+
+def put_input(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], tap: Tap, tensor: Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call, with `tensor` where `argument` finds the tap."""
+    item = argument_at(module, args, kwargs, tap.item)
+    given = dict(kwargs)
+    if isinstance(item, str):
+        return args, given | {item: tensor}
+    return tuple(tensor if i == item else x for i, x in enumerate(args)), given
+
+
+def argument_at(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], item: Item
+) -> int | str:
+    """Where in this call the argument `item` is: a model may pass it by position or by keyword."""
+    if item is None:
+        given = [*enumerate(args), *kwargs.items()]
+        return next(key for key, x in given if isinstance(x, Tensor))  # type: ignore[return-value]
+    names = list(signature(module.forward).parameters)
+    if isinstance(item, int) and item >= len(args) and item < len(names):
+        return names[item]
+    if isinstance(item, str) and item not in kwargs and item in names:
+        return names.index(item)
+    return item
 
 
 def module_at(model: nn.Module, path: str) -> nn.Module:

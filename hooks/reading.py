@@ -20,6 +20,7 @@ from layerscope.hooks.observe import Event, Observation, Seen, observe
 from layerscope.hooks.places import Place, Tap, pick
 from layerscope.hooks.quiet import undisturbed
 from layerscope.hooks.shapes import symbols
+from layerscope.hooks.silent import silent, sounding
 from layerscope.hooks.stacks import encoder_stacks, stacks
 from layerscope.hooks.structure import declared_module, declared_path, from_structure, title
 from layerscope.hooks.tail import Tail, staircase, tail_of
@@ -65,6 +66,15 @@ class _Reading:
         if main is None:
             return self._without_blocks()
         encoder = best_chain(self.record, encoder_stacks(self.model))
+        mute = silent(self.record, [main, *([encoder] if encoder else [])])
+        if mute:
+            with sounding(mute):
+                self.record = observe(self.model, *self.call, inject)
+            main = best_chain(self.record, stacks(self.model)) or main
+            encoder = best_chain(self.record, encoder_stacks(self.model))
+            self.notes.append(
+                f"these return zeros, and were located with noise in their place: {_listed(mute)}"
+            )
         coded = self._stack(encoder, "encoder.", None) if encoder else []
         layouts = self._stack(main, "", _stream_end(self.record, encoder) if encoder else None)
         norm = final_norm(self.record, main)
@@ -177,6 +187,11 @@ class _Reading:
             notes=tuple(self.notes),
             encoder=tuple(_block(i, x) for i, x in enumerate(coded)),
         )
+
+
+def _listed(found: Mapping[nn.Module, str]) -> str:
+    paths = list(found.values())
+    return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
 
 
 def _stream_end(record: Observation, chain: Chain) -> int:

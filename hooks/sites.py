@@ -100,6 +100,8 @@ def _resolve_one(model: nn.Module, one: int | str) -> Iterable[str]:
         return [f"blocks.{block.index}.resid_post" for block in anatomy(model).blocks]
     named = _NAMED.fullmatch(one)
     if named is not None:
+        if one in anatomy(model).sites:
+            return [one]
         found = _matching_sites(model, one, named)
         if found:
             return found

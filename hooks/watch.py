@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,11 +17,12 @@ from torch import Tensor, nn
 from layerscope.hooks.attention import AttentionListener
 from layerscope.hooks.ledger import Emit, Ledger, StopForward
 from layerscope.hooks.live import Live, Notes
-from layerscope.hooks.passes import ForwardPass, leading_to, recomputing
+from layerscope.hooks.passes import ForwardPass, leading_to, recomputing, trail
 from layerscope.hooks.places import (
     AttentionTap,
     Place,
     Tap,
+    argument_at,
     module_at,
     pick,
     pick_input,
@@ -152,26 +152,12 @@ class Listener:
         missing = self.attention.missing(place) if isinstance(place, AttentionTap) else ""
         if missing:
             return missing
-        names = place.path.split(".") if place.path else []
-        ran = [self.passing.entered[module] for module in leading_to(self.model, place.path)]
-        if not any(ran):
-            return f"{place}: the model was not called inside the with block"
-        steps = [
-            f"{'.'.join(names[:depth]) or 'the model'} ran {times}x"
-            for depth, times in enumerate(ran)
-            if times or depth == len(names)
-        ]
-        return f"{place}: {', '.join(steps[-2:])}"
+        return trail(self.model, place, self.passing)
 
 
 def argument(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], tap: Tap
 ) -> Tensor:
     """The tensor that `tap` names among a call's arguments, passed by position or by keyword."""
-    item = tap.item
-    names = [] if item is None else list(signature(module.forward).parameters)
-    if isinstance(item, int) and item >= len(args) and item < len(names):
-        item = names[item]
-    elif isinstance(item, str) and item not in kwargs and item in names:
-        item = names.index(item)
+    item = None if tap.item is None else argument_at(module, args, kwargs, tap.item)
     return pick_input(args, kwargs, item)

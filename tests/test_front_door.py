@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -15,17 +16,21 @@ PUBLIC = {
     "Store",
     "anatomy",
     "capture",
+    "edit",
     "extract",
     "load_model",
     "probe",
     "read",
+    "record",
     "report",
 }
+ROOMS = {"analyses", "edits"}
 HEAVY = {"torch", "transformers", "pandas", "plotly", "sklearn", "numpy", "pyarrow", "umap"}
 
 
 def test_the_public_list_is_what_we_say() -> None:
-    assert set(layerscope.__all__) == PUBLIC
+    assert set(layerscope.__all__) == PUBLIC | ROOMS
+    assert set(layerscope._ROOMS) == ROOMS
     assert set(layerscope._HOME) == PUBLIC
 
 
@@ -36,6 +41,20 @@ def test_every_public_name_arrives() -> None:
         assert value.__name__.removeprefix("layerscope.") == name
         assert callable(value)
         assert value.__doc__, f"{name} has no docstring"
+
+
+def test_rooms_are_modules_and_hold_what_they_say() -> None:
+    assert layerscope.edits.zero().name == "zero"
+    for name in layerscope.analyses.__all__:
+        analysis = getattr(layerscope.analyses, name)
+        assert analysis.__name__ == name
+        assert analysis.__doc__, f"{name} has no docstring"
+
+
+def test_an_imported_analysis_does_not_hide_its_function() -> None:
+    for name in layerscope.analyses.__all__:
+        importlib.import_module(f"layerscope.analyses.{name}")
+        assert callable(getattr(layerscope.analyses, name))
 
 
 def loaded_after(code: str) -> set[str]:

@@ -7,15 +7,19 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layerscope import analyses as analyses
     from layerscope.corpus import Corpus as Corpus
     from layerscope.corpus import Samples as Samples
     from layerscope.corpus import read as read
     from layerscope.finding import Finding as Finding
+    from layerscope.hooks import edits as edits
     from layerscope.hooks.anatomy import Anatomy as Anatomy
     from layerscope.hooks.anatomy import anatomy as anatomy
     from layerscope.hooks.capture import capture as capture
+    from layerscope.hooks.edits import edit as edit
     from layerscope.hooks.extract import extract as extract
     from layerscope.hooks.load import load_model as load_model
+    from layerscope.hooks.replay import record as record
     from layerscope.probes.probe import probe as probe
     from layerscope.report import report as report
     from layerscope.store import Store as Store
@@ -29,12 +33,17 @@ _HOME = {
     "Store": "layerscope.store",
     "anatomy": "layerscope.hooks.anatomy",
     "capture": "layerscope.hooks.capture",
+    "edit": "layerscope.hooks.edits",
     "extract": "layerscope.hooks.extract",
     "load_model": "layerscope.hooks.load",
     "probe": "layerscope.probes.probe",
     "read": "layerscope.corpus",
+    "record": "layerscope.hooks.replay",
     "report": "layerscope.report",
 }
+
+# Public modules, by the names that users give them.
+_ROOMS = {"analyses": "layerscope.analyses", "edits": "layerscope.hooks.edits"}
 
 __all__ = [  # noqa: RUF022  (the order of use)
     "anatomy",
@@ -42,6 +51,10 @@ __all__ = [  # noqa: RUF022  (the order of use)
     "read",
     "extract",
     "probe",
+    "edit",
+    "edits",
+    "record",
+    "analyses",
     "report",
     "load_model",
     "Anatomy",
@@ -55,6 +68,8 @@ __all__ = [  # noqa: RUF022  (the order of use)
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version("layerscope")
+    if name in _ROOMS:
+        return import_module(_ROOMS[name])
     if name not in _HOME:
         raise AttributeError(f"module 'layerscope' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,128 @@
+"""How the table of `depth_use` is drawn: one panel for each measure, by block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from layerscope.theme import COLORS, DASHES, SEQUENCE, faded, themed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+PANELS = {
+    "relative_norm": "norm of what is added, as a share of the stream",
+    "cosine": "its cosine with the stream: above 0 strengthens, below 0 erases",
+    "kl_lens_final": "KL(lens || final) at the block's input (nats)",
+    "overlap": "share of the final top tokens, at the block's input",
+}
+_PARTS = {"block": SEQUENCE[0], "attention": SEQUENCE[1], "mlp": SEQUENCE[2]}
+_INPUT = "input of the block"
+_TWIN = "untrained twin (block)"
+TALLEST = 1.5
+"""Relative norms above this leave the panel; the hover has them."""
+
+
+def panels(table: pd.DataFrame) -> go.Figure:
+    """The panels, one above the other."""
+    from plotly.subplots import make_subplots
+
+    shown = [name for name in PANELS if (table["measure"] == name).any()]
+    figure = make_subplots(
+        rows=len(shown),
+        shared_xaxes=True,
+        vertical_spacing=0.07,
+        subplot_titles=[PANELS[name] for name in shown],
+    )
+    named: set[str] = set()
+    for row, measure in enumerate(shown, 1):
+        for trace in _traces(table[table["measure"] == measure], named):
+            figure.add_trace(trace, row=row, col=1)
+        _axis(figure, table[table["measure"] == measure], measure, row)
+    layers = sorted(set(table["layer"]))
+    figure.update_xaxes(tickvals=layers[:: -(-len(layers) // 16)])
+    figure.update_xaxes(title="block", row=len(shown))
+    figure.update_annotations(x=0, xanchor="left", font={"size": 13})
+    figure.update_layout(height=180 * len(shown) + 120, hovermode="closest", legend={"y": 1.04})
+    return themed(figure)
+
+
+def _axis(figure: go.Figure, part: pd.DataFrame, measure: str, row: int) -> None:
+    if measure == "relative_norm":
+        top = min(TALLEST, 1.08 * part["value"].max())
+        figure.update_yaxes(range=[0, top], row=row)
+    elif measure == "cosine":
+        figure.add_hline(y=0, line={"color": COLORS["baseline"], "dash": "dot"}, row=row, col=1)
+    elif measure == "overlap":
+        figure.update_yaxes(range=[0, 1.04], tickformat=".0%", row=row)
+    else:
+        figure.update_yaxes(rangemode="tozero", row=row)
+
+
+def _traces(lines: pd.DataFrame, named: set[str]) -> list[Any]:
+    import plotly.graph_objects as go
+
+    traces: list[Any] = []
+    for part in dict.fromkeys(lines["part"]):
+        own = lines[lines["part"] == part].sort_values("layer")
+        name = "block" if part == _INPUT else str(part)
+        color = _PARTS[name]
+        traces += _band(own, "ci_low", "ci_high", color)
+        traces.append(go.Scatter(**_line(own, "value", name, color, "solid", named)))
+        if "twin" in own and name == "block":
+            traces.append(
+                go.Scatter(**_line(own, "twin", _TWIN, COLORS["twin"], DASHES["twin"], named))
+            )
+    return traces
+
+
+def _line(
+    lines: pd.DataFrame, column: str, name: str, color: str, dash: str, named: set[str]
+) -> dict[str, Any]:
+    new = name not in named
+    named.add(name)
+    return {
+        "x": lines["layer"],
+        "y": lines[column],
+        "name": name,
+        "legendgroup": name,
+        "showlegend": new,
+        "legendrank": 2000 if column == "twin" else 1000,
+        "mode": "lines+markers",
+        "line": {"color": color, "dash": dash},
+        "marker": {"size": 6 if column == "value" else 4},
+        "customdata": [_hover(line, column, name) for _, line in lines.iterrows()],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+
+
+def _hover(line: pd.Series[Any], column: str, name: str) -> str:
+    low, high = ("ci_low", "ci_high") if column == "value" else ("twin_low", "twin_high")
+    text = f"<b>block {line['layer']}</b><br>{name}: {line[column]:.3g}"
+    if line[low] == line[low]:
+        text += f" ({line[low]:.3g} to {line[high]:.3g})"
+    if column == "value":
+        text += f"<br>with first tokens {line['with_first']:.3g}"
+        if line["largest"] == line["largest"]:
+            text += f", largest {line['largest']:.3g}"
+    return f"{text}<br>n = {line['n']:,} tokens in {line['n_groups']:,} groups"
+
+
+def _band(lines: pd.DataFrame, low: str, high: str, color: str) -> list[Any]:
+    import plotly.graph_objects as go
+
+    if not lines[low].notna().all():
+        return []
+    x = lines["layer"]
+    return [
+        go.Scatter(
+            x=[*x, *x[::-1]],
+            y=[*lines[high], *lines[low][::-1]],
+            fill="toself",
+            fillcolor=faded(color, 0.18),
+            line={"width": 0},
+            mode="lines",
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    ]

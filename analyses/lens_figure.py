@@ -1,0 +1,131 @@
+"""How a lens' table is drawn: three measures by layer, above one another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from layerscope.theme import COLORS, DASHES, SEQUENCE, faded, plain, themed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+PANELS = {
+    "kl_final_lens": "KL to the final prediction (nats)",
+    "agreement": "top token is already the final one",
+    "surprisal": "surprisal of the next token (nats)",
+}
+"""Measures that are drawn, and what stands above each panel."""
+_BASELINE = "the same guess everywhere"
+_TWIN = "untrained twin"
+
+
+def curves(table: pd.DataFrame) -> go.Figure:
+    """One panel for each measure; a line for each lens, with baseline and twin."""
+    from plotly.subplots import make_subplots
+
+    panels = [name for name in PANELS if (table["measure"] == name).any()]
+    figure = make_subplots(
+        rows=len(panels),
+        shared_xaxes=True,
+        vertical_spacing=0.09,
+        subplot_titles=[PANELS[name] for name in panels],
+    )
+    for row, measure in enumerate(panels, 1):
+        part = table[table["measure"] == measure]
+        for trace in _traces(part, first=row == 1):
+            figure.add_trace(trace, row=row, col=1)
+    layers = sorted(set(table["layer"]))
+    figure.update_xaxes(
+        tickvals=_thin(layers), ticktext=["embed" if n < 0 else str(n) for n in _thin(layers)]
+    )
+    figure.update_xaxes(title="state after block", row=len(panels))
+    figure.update_yaxes(rangemode="tozero")
+    for row, measure in enumerate(panels, 1):
+        if measure == "agreement":
+            figure.update_yaxes(tickformat=".0%", range=[0, 1.04], row=row)
+    # Panel titles are annotations; left they read like headings and never meet the legend.
+    figure.update_annotations(x=0, xanchor="left", font={"size": 13})
+    figure.update_layout(height=200 * len(panels) + 120, hovermode="closest", legend={"y": 1.05})
+    return themed(figure)
+
+
+def _traces(part: pd.DataFrame, *, first: bool) -> list[Any]:
+    import plotly.graph_objects as go
+
+    traces: list[Any] = []
+    lenses = list(dict.fromkeys(part["lens"]))
+    for number, name in enumerate(lenses):
+        lines = part[part["lens"] == name]
+        color = SEQUENCE[number % len(SEQUENCE)]
+        traces += _band(lines, "ci_low", "ci_high", color)
+        traces.append(go.Scatter(**_line(lines, "value", f"{name} lens", color, "solid", first)))
+        if "twin" in lines and lines["twin"].notna().any():
+            traces += _band(lines, "twin_low", "twin_high", COLORS["twin"])
+            traces.append(
+                go.Scatter(**_line(lines, "twin", _TWIN, COLORS["twin"], DASHES["twin"], first))
+            )
+    level = part["baseline"].iloc[0]
+    traces.append(
+        go.Scatter(
+            x=[part["layer"].min(), part["layer"].max()],
+            y=[level, level],
+            mode="lines",
+            name=_BASELINE,
+            showlegend=first,
+            legendrank=2000,
+            line={"color": COLORS["baseline"], "dash": DASHES["baseline"]},
+            hovertemplate=f"{_BASELINE}: %{{y:.3g}}<extra></extra>",
+        )
+    )
+    return traces
+
+
+def _line(
+    lines: pd.DataFrame, column: str, name: str, color: str, dash: str, first: bool
+) -> dict[str, Any]:
+    return {
+        "x": lines["layer"],
+        "y": lines[column],
+        "name": name,
+        "showlegend": first,
+        "mode": "lines+markers",
+        "line": {"color": color, "dash": dash},
+        "marker": {"size": 6 if column == "value" else 4},
+        "customdata": [_hover(line, column, name) for _, line in lines.iterrows()],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+
+
+def _hover(line: pd.Series[Any], column: str, name: str) -> str:
+    low, high = ("ci_low", "ci_high") if column == "value" else ("twin_low", "twin_high")
+    text = f"<b>{plain(line['site'])}</b><br>{name}: {line[column]:.3g}"
+    if line[low] == line[low]:
+        text += f" ({line[low]:.3g} to {line[high]:.3g})"
+    return f"{text}<br>n = {line['n']:,} tokens in {line['n_groups']:,} groups"
+
+
+def _band(lines: pd.DataFrame, low: str, high: str, color: str) -> list[Any]:
+    import plotly.graph_objects as go
+
+    if not lines[low].notna().all():
+        return []
+    x = lines["layer"]
+    return [
+        go.Scatter(
+            x=[*x, *x[::-1]],
+            y=[*lines[high], *lines[low][::-1]],
+            fill="toself",
+            fillcolor=faded(color, 0.18),
+            line={"width": 0},
+            mode="lines",
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    ]
+
+
+def _thin(layers: list[int]) -> list[int]:
+    """At most about 16 of the layers, always the first."""
+    step = -(-len(layers) // 16)
+    return layers[::step]
