@@ -23,6 +23,8 @@ class AffineMaps:
     """`[sources, targets, d_target, d_source]` float64"""
     bias: Tensor
     """`[sources, targets, d_target]` float64"""
+    center: Tensor
+    """`[targets, d_target]` mean of each target: what knowing nothing would predict."""
     rows: int
 
     def __call__(self, states: Tensor, source: int) -> Tensor:
@@ -47,6 +49,11 @@ class AffineFit:
         self._xx = torch.zeros(s, d, d, dtype=torch.float64)
         self._xy = torch.zeros(s, t, d, e, dtype=torch.float64)
         self._origin: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many source and target layers there are."""
+        return len(self._x), len(self._y)
 
     def update(self, x: Tensor, y: Tensor) -> AffineFit:
         """Add rows: source states `[sources, n, d]` and target states `[targets, n, e]`.
@@ -86,7 +93,7 @@ class AffineFit:
         weight = torch.stack(weights)
         center_x, center_y = mean_x + self._origin[0][:, 0], mean_y + self._origin[1][:, 0]
         bias = center_y - torch.einsum("stde,se->std", weight, center_x)
-        return AffineMaps(weight, bias, self.rows)
+        return AffineMaps(weight, bias, center_y, self.rows)
 
     def _solve(self, source: int, mean_x: Tensor, mean_y: Tensor, ridge: float) -> Tensor:
         """`[targets, e, d]`: all targets from one factor."""

@@ -1,4 +1,4 @@
-"""How back-patching is drawn: success by source and target beside the control's, and the rates."""
+"""How back-patching is drawn: the rates, and success by source and target beside the control's."""
 
 from __future__ import annotations
 
@@ -20,53 +20,45 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _COLORS = {OWN: COLORS["value"], OTHER: COLORS["control"], NOISE: COLORS["twin"]}
-_NAMES = {OWN: "its own later state", OTHER: "state of another prompt", NOISE: "noise"}
-_KINDS = {
-    "any pair": "some pair,<br>the best for each",
-    "fixed pair": "one pair,<br>fixed beforehand",
-}
-_MAP, _BARS = 300, 250
-"""Heights of one row of heat maps, and of the bars."""
+_NAMES = {OWN: "its own later state", OTHER: "another prompt's state", NOISE: "noise"}
+_KINDS = {"any pair": "some pair", "fixed pair": "one fixed pair", "average pair": "average pair"}
+_MAP, _BAR, _GAP, _TOP, _BOTTOM = 210, 52, 100, 80, 56
+"""Pixels: one row of heat maps, one group of bars, between rows, above all and below all."""
 
 
 def draw(table: pd.DataFrame) -> go.Figure:
-    """For each position a map of what pairs repair, beside the control's; below, the rates."""
+    """The rates with their intervals; below, for each position, what pairs repair and the control."""
     from plotly.subplots import make_subplots
 
     lines = table[table["estimator"] == shown_estimator(table)]
     group = WRONG if (lines["group"] == WRONG).any() else RIGHT
+    kinds = ("any pair", "fixed pair") if group == WRONG else ("average pair",)
     lines = lines[lines["group"] == group]
     positions = list(dict.fromkeys(lines["position"]))
     states = [one for one in (OWN, OTHER) if (lines["states"] == one).any()]
-    rows, height = len(positions) + 1, _MAP * len(positions) + _BARS + 120
+    rates = lines[lines["kind"].isin(kinds)]
+    bars = 30 + _BAR * len(rates[["kind", "position"]].drop_duplicates())
+    inner = (_MAP + _GAP) * len(positions) + bars
     figure = make_subplots(
-        rows=rows,
+        rows=len(positions) + 1,
         cols=len(states),
-        specs=[[{}] * len(states)] * len(positions) + [[{"colspan": len(states)}, *_rest(states)]],
-        row_heights=[_MAP] * len(positions) + [_BARS],
+        specs=[
+            [{"colspan": len(states)}, *[None] * (len(states) - 1)],
+            *([[{}] * len(states)] * len(positions)),
+        ],
+        row_heights=[bars] + [_MAP] * len(positions),
         horizontal_spacing=0.12,
-        vertical_spacing=95 / height,
-        subplot_titles=[_title(p, s, positions) for p in positions for s in states],
+        vertical_spacing=_GAP / inner,
+        subplot_titles=["", *(f"{_NAMES[s]}<br>at {plain(p)}" for p in positions for s in states)],
     )
-    top = float(chosen(lines, kind="pair")["value"].max()) or 1.0
-    for row, position in enumerate(positions, 1):
+    for bar in _bars(rates, positions):
+        figure.add_trace(bar, row=1, col=1)
+    for row, position in enumerate(positions, 2):
         for column, one in enumerate(states, 1):
             part = chosen(lines, kind="pair", position=position, states=one)
             figure.add_trace(_map(part, one), row=row, col=column)
-    for bar in _bars(lines, positions, group):
-        figure.add_trace(bar, row=rows, col=1)
-    _arrange(figure, lines, rows, len(states), top, group)
-    figure.update_layout(height=height)
+    _arrange(figure, lines, inner)
     return themed(figure)
-
-
-def _rest(states: list[str]) -> list[None]:
-    return [None] * (len(states) - 1)
-
-
-def _title(position: str, states: str, positions: list[str]) -> str:
-    where = f"at {plain(position)}: " if len(positions) > 1 else ""
-    return f"{where}{_NAMES[states]}"
 
 
 def _map(part: pd.DataFrame, states: str) -> Any:
@@ -97,25 +89,23 @@ def _hover(line: pd.Series[Any]) -> str:
     )
 
 
-def _bars(lines: pd.DataFrame, positions: list[str], group: str) -> list[Any]:
+def _bars(rates: pd.DataFrame, positions: list[str]) -> list[Any]:
     """Horizontal bars with intervals; one colour for each kind of states."""
     import plotly.graph_objects as go
 
-    kinds = _KINDS if group == WRONG else {"average pair": "average pair"}
     bars = []
     for states in (NOISE, OTHER, OWN):  # plotly stacks from below
-        part = lines[lines["kind"].isin(kinds) & (lines["states"] == states)]
+        part = chosen(rates, states=states).iloc[::-1]
         if part.empty:
             continue
-        part = part.iloc[::-1]
         bars.append(
             go.Bar(
-                y=[_bar_name(line, kinds, positions) for _, line in part.iterrows()],
+                y=[_bar_name(line, positions) for _, line in part.iterrows()],
                 x=part["value"],
                 error_x={
                     "array": part["ci_high"] - part["value"],
                     "arrayminus": part["value"] - part["ci_low"],
-                    "color": COLORS["baseline"],
+                    "color": COLORS["baseline"],  # seen on light and dark alike
                 },
                 orientation="h",
                 name=_NAMES[states],
@@ -128,34 +118,41 @@ def _bars(lines: pd.DataFrame, positions: list[str], group: str) -> list[Any]:
     return bars
 
 
-def _bar_name(line: pd.Series[Any], kinds: dict[str, str], positions: list[str]) -> str:
+def _bar_name(line: pd.Series[Any], positions: list[str]) -> str:
     where = f"<br>at {plain(line['position'])}" if len(positions) > 1 else ""
-    return kinds[line["kind"]] + where
+    return _KINDS[line["kind"]] + where
 
 
-def _arrange(
-    figure: go.Figure, lines: pd.DataFrame, rows: int, columns: int, top: float, group: str
-) -> None:
-    right = "repaired" if group == WRONG else "still right"
+def _arrange(figure: go.Figure, lines: pd.DataFrame, inner: int) -> None:
+    """Titles, axes and colour bar; `inner` is the height of the rows in pixels."""
+    wrong = lines["group"].iloc[0] == WRONG
     count = int(chosen(lines, kind="average pair")["n"].iloc[0])
-    scale = {"cmin": 0, "cmax": top, "colorbar": {"tickformat": ".0%", "thickness": 12}}
+    cells = chosen(lines, kind="pair")
+    (bars, *across), (_, *up) = list(figure.select_xaxes()), list(figure.select_yaxes())
+    height = inner + _TOP + _BOTTOM
+    title = f"{count:,} wrong answers: share repaired" if wrong else f"{count:,} right ones: kept"
+    figure.update_annotations(font_size=13)
     figure.update_layout(
-        title=f"Share of the {count:,} prompts answered {group} that a pair leaves right"
-        if group == RIGHT
-        else f"Share of the {count:,} prompts answered wrong that come right",
-        coloraxis=scale,
+        title={"text": title, "y": 1 - 12 / height, "yanchor": "top", "yref": "container"},
+        height=height,
+        margin={"t": _TOP, "b": _BOTTOM},
         barmode="group",
-        legend={"orientation": "h", "y": -0.12, "yanchor": "top", "x": 0},
+        bargap=0.3,
+        legend={"y": 1 + 6 / inner},
+        coloraxis={
+            "cmin": 0,
+            "cmax": float(cells["value"].max()) or 1.0,
+            "colorbar": {
+                "tickformat": ".0%",
+                "y": 0,
+                "yanchor": "bottom",
+                "len": max(axis.domain[1] for axis in up),
+            },
+        },
     )
-    for row in range(1, rows):
-        for column in range(1, columns + 1):
-            figure.update_xaxes(title="into block", dtick=_step(lines), row=row, col=column)
-            figure.update_yaxes(
-                title="from block" if column == 1 else None, dtick=_step(lines), row=row, col=column
-            )
-    figure.update_xaxes(title=f"share {right}", range=[0, 1], tickformat=".0%", row=rows, col=1)
-    figure.update_yaxes(automargin=True, row=rows, col=1)
-
-
-def _step(lines: pd.DataFrame) -> int:
-    return max(1, int(lines["source"].max() + 1) // 8)
+    step = max(1, int(cells["source"].max() + 1) // 8)
+    for x, y in zip(across, up, strict=True):
+        x.update(title={"text": "into block", "standoff": 4}, dtick=step, showgrid=False)
+        y.update(title="from block", dtick=step, showgrid=False)
+    bars.update(title="share that comes right" if wrong else "share that stays right")
+    bars.update(range=[0, 1], tickformat=".0%")

@@ -116,22 +116,24 @@ def _repaired(lines: pd.DataFrame) -> str:
 
 def _fixed(lines: pd.DataFrame) -> str:
     """One pair that was chosen on other prompts, and what it does to the accuracy of all."""
-    fixed = chosen(lines, kind="fixed pair", states=OWN).set_index("group")
-    if fixed.empty:
+    fixed = {
+        line["group"]: line for _, line in chosen(lines, kind="fixed pair", states=OWN).iterrows()
+    }
+    if not fixed:
         return ""
-    line = fixed.loc[WRONG]
+    line = fixed[WRONG]
     against = "" if line["control"] != line["control"] else f" (control {line['control']:.1%})"
     text = (
         f". One pair fixed on other prompts (mostly block {line['source']} into "
         f"{line['target']}) repairs {_rate(line)}{against}"
     )
-    if RIGHT not in fixed.index:
+    if RIGHT not in fixed:
         return text
     before = chosen(lines, kind="untouched", group=ALL)["value"].iloc[0]
     return (
-        f"{text} and leaves {fixed.loc[RIGHT, 'value']:.1%} of the right ones right: over all "
-        f"{int(fixed.loc[ALL, 'n']):,} prompts {before:.1%} right becomes "
-        f"{fixed.loc[ALL, 'value']:.1%}"
+        f"{text} and leaves {fixed[RIGHT]['value']:.1%} of the right ones right: over all "
+        f"{int(fixed[ALL]['n']):,} prompts {before:.1%} right becomes "
+        f"{fixed[ALL]['value']:.1%}"
     )
 
 

@@ -11,16 +11,14 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 PANELS = {
-    "relative_norm": "norm of what is added, as a share of the stream",
-    "cosine": "its cosine with the stream: above 0 strengthens, below 0 erases",
+    "relative_norm": "norm of what is added / norm of the stream",
+    "cosine": "its cosine with the stream (below 0: erases)",
     "kl_lens_final": "KL(lens || final) at the block's input (nats)",
     "overlap": "share of the final top tokens, at the block's input",
 }
 _PARTS = {"block": SEQUENCE[0], "attention": SEQUENCE[1], "mlp": SEQUENCE[2]}
 _INPUT = "input of the block"
 _TWIN = "untrained twin (block)"
-TALLEST = 1.5
-"""Relative norms above this leave the panel; the hover has them."""
 
 
 def panels(table: pd.DataFrame) -> go.Figure:
@@ -38,7 +36,7 @@ def panels(table: pd.DataFrame) -> go.Figure:
     for row, measure in enumerate(shown, 1):
         for trace in _traces(table[table["measure"] == measure], named):
             figure.add_trace(trace, row=row, col=1)
-        _axis(figure, table[table["measure"] == measure], measure, row)
+        _axis(figure, measure, row)
     layers = sorted(set(table["layer"]))
     figure.update_xaxes(tickvals=layers[:: -(-len(layers) // 16)])
     figure.update_xaxes(title="block", row=len(shown))
@@ -47,10 +45,10 @@ def panels(table: pd.DataFrame) -> go.Figure:
     return themed(figure)
 
 
-def _axis(figure: go.Figure, part: pd.DataFrame, measure: str, row: int) -> None:
+def _axis(figure: go.Figure, measure: str, row: int) -> None:
     if measure == "relative_norm":
-        top = min(TALLEST, 1.08 * part["value"].max())
-        figure.update_yaxes(range=[0, top], row=row)
+        # Block 0 reads bare embeddings and may add many times their norm.
+        figure.update_yaxes(type="log", dtick="D2", row=row)
     elif measure == "cosine":
         figure.add_hline(y=0, line={"color": COLORS["baseline"], "dash": "dot"}, row=row, col=1)
     elif measure == "overlap":

@@ -26,10 +26,15 @@ class Flow:
     """The token of the only key, where flows are one for each position."""
     position: int | None = None
 
-    def at(self, prompt: int, length: int) -> tuple[list[int], list[int]]:
-        """Queries and keys of one prompt. An answer's earlier tokens are blinded with the last."""
-        queries, keys = self.queries[prompt], self.keys[prompt]
-        return list(queries), list(keys)
+    def at(self, prompt: int, length: int, answer: int) -> tuple[list[int], list[int]]:
+        """Queries and keys of one prompt of `length` tokens that is followed by an answer.
+
+        The answer's own tokens are blind with the last one of the prompt, as when they are
+        generated one by one.
+        """
+        queries = list(self.queries[prompt])
+        more = range(length, length + answer - 1) if length - 1 in queries else ()
+        return [*queries, *more], list(self.keys[prompt])
 
     def alike(self, prompt: Tensor, rows: Tensor) -> Iterator[Tensor]:
         """The chosen rows in groups that cut the same edges."""
@@ -65,7 +70,8 @@ def _to_each(prompts: Prompts) -> list[Flow]:
     last = tuple((len(ids) - 1,) for ids in prompts.ids)
     found = []
     for place in places_of(prompts):
-        assert place.at is not None and place.number is not None
+        if place.at is None:
+            continue
         label = place.label.strip() or repr(place.label)
         keys = tuple((int(p),) for p in place.at)
         found.append(
@@ -76,12 +82,14 @@ def _to_each(prompts: Prompts) -> list[Flow]:
 
 
 def _spans(prompts: Prompts, name: str, of: Any) -> tuple[Positions, ...]:
-    each = isinstance(of, tuple) and len(of) == 2 and of[0] == "each"
-    if each and len(of[1]) != len(prompts):
+    """A list has one entry for each prompt; anything else is the same in all."""
+    if isinstance(of, list) and len(of) != len(prompts):
         raise ValueError(
-            f"flow {name!r} lists {len(of[1])} places for {len(prompts)} prompts; give one for each"
+            f"flow {name!r} lists {len(of)} places for {len(prompts)} prompts; a list has one entry "
+            "for each prompt, a tuple or range several positions of every prompt"
         )
-    return tuple(_positions(prompts, i, of[1][i] if each else of) for i in range(len(prompts)))
+    each = of if isinstance(of, list) else [of] * len(prompts)
+    return tuple(_positions(prompts, i, one) for i, one in enumerate(each))
 
 
 def _positions(prompts: Prompts, i: int, of: Any) -> Positions:

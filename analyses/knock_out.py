@@ -55,9 +55,9 @@ def knock_out(
         prompts: Texts, ids or a batch.
         answers: The right answers. None: the token that the model finds likeliest, of each prompt.
         flows: ``{name: (queries, keys)}``, each a position, a part of the prompts (all tokens of
-            its last occurrence), a list of these, or a list with one entry for each prompt (a
-            tuple: ``("each", [...])``). None: from the last position to every position, one by one
-            (prompts of equal length).
+            its last occurrence), or a tuple or range of these; a list has one entry for each
+            prompt. None: from the last position to every position, one by one (prompts of equal
+            length).
         window: Blocks in a window around each centre; at the ends of the model it is cut off.
         style: ``"centre"``; ``"top_down"``: from the block to the last; ``"bottom_up"``: from the
             first to the block.
@@ -146,12 +146,10 @@ class Cutter:
 
     def windows(self) -> list[tuple[int, int]]:
         """For each block the window around it, first and end."""
-        ends = {
-            "centre": lambda i: blocks_of(i, self.width, self.blocks),
-            "top_down": lambda i: (i, self.blocks),
-            "bottom_up": lambda i: (0, i + 1),
-        }
-        return [ends[self.style](i) for i in range(self.blocks)]
+        if self.style == "centre":
+            return [blocks_of(i, self.width, self.blocks) for i in range(self.blocks)]
+        down = self.style == "top_down"
+        return [(i, self.blocks) if down else (0, i + 1) for i in range(self.blocks)]
 
     def costs(self) -> dict[str, Any]:
         """What was computed, and what a loop of whole passes would have."""
@@ -190,7 +188,7 @@ class Cutter:
         self, run: Any, batch: AnswerBatch, flow: Flow, rows: Tensor, windows: Sequence[Any]
     ) -> tuple[Tensor, Tensor]:
         """`[windows, rows]` log probability, and whether the answer is still the likeliest."""
-        queries, keys = flow.at(int(batch.prompt[rows[0]]), batch.length)
+        queries, keys = flow.at(int(batch.prompt[rows[0]]), batch.length, batch.k)
         change = edits.cut(queries, keys, self.heads)
         what_ifs = [{f"blocks.{i}.pattern": change for i in range(*ends)} for ends in windows]
         out = run.lanes(what_ifs, of=[rows] * len(what_ifs), last=batch.k)

@@ -82,7 +82,7 @@ def layer_skip(
     given = as_texts(
         model, data, tokenizer=tokenizer, limit=None if data is None else 50 * max_texts
     )
-    texts, notes = _chosen(given, no_skip_front, max_texts, max_tokens, seed)
+    texts, notes = chosen_texts(given, no_skip_front, max_texts, max_tokens, seed)
     options: dict[str, Any] = {
         "change": change,
         "part": part,
@@ -143,10 +143,10 @@ def _refuse(model: nn.Module, change: str, part: str, front: int) -> None:
         raise LookupError(f"blocks {lacking} of {type(model).__name__} have no {SITES[part]}")
 
 
-def _chosen(
+def chosen_texts(
     texts: Texts, front: int, most: int, longest: int | None, seed: int
 ) -> tuple[Texts, list[str]]:
-    """Texts that are long enough, drawn at random and cut."""
+    """Texts of `front` + 2 tokens or more, `most` of them at random, cut at `longest`; and notes."""
     ids = texts.prompts.ids
     enough = [i for i, x in enumerate(ids) if len(x) >= front + 2]
     notes = []

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from layerscope.analyses.answer_metric import Measure
 from layerscope.analyses.pairs import PairBatch, Pairs, as_pairs
 from layerscope.analyses.patch_cells import Cell, cells_of, head_places, sites_of
 from layerscope.analyses.patching_finding import PatchingFinding
@@ -84,7 +85,7 @@ def patching(
         ValueError: pairs of unequal length, answers that do not fit, an unknown metric or direction.
     """
     started = time.perf_counter()
-    ways = _ways(direction)
+    ways = ways_of(direction)
     pairs = as_pairs(model, clean, corrupt, answers, wrong, metric=metric, tokenizer=tokenizer)
     places = places_of(pairs.clean, positions, others=pairs.corrupt, together=together)
     with undisturbed(model):
@@ -199,10 +200,8 @@ class Patcher:
             yield start, out.logits
 
 
-def with_reference(batch: PairBatch, clean: Recording) -> Any:
+def with_reference(batch: PairBatch, clean: Recording) -> Measure:
     """The batch's measure, knowing what the clean run said."""
-    from dataclasses import replace
-
     reference = clean.logits[:, -1].double().log_softmax(-1)
     return (
         replace(batch.measure, reference=reference)
@@ -211,7 +210,12 @@ def with_reference(batch: PairBatch, clean: Recording) -> Any:
     )
 
 
-def _ways(direction: str | Sequence[str]) -> list[str]:
+def ways_of(direction: str | Sequence[str]) -> list[str]:
+    """The directions that were asked for.
+
+    Raises:
+        ValueError: an unknown one.
+    """
     asked = [direction] if isinstance(direction, str) else list(direction)
     wrong = [way for way in asked if way not in DIRECTIONS]
     if wrong or not asked:

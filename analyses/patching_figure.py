@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.theme import plain, themed
+from layerscope.theme import DIVERGING, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 TITLES = {
-    "resid_pre": "stream into the block",
+    "resid_pre": "stream into block",
     "resid_mid": "stream after attention",
-    "resid_post": "stream out of the block",
+    "resid_post": "stream out of block",
     "attn_out": "attention",
     "mlp_out": "MLP",
     "z": "heads (z)",
@@ -26,34 +27,51 @@ TITLES = {
 """What a kind of site is called above its map."""
 
 
-def maps(table: pd.DataFrame, *, label: str = "share", per_row: int = 3) -> go.Figure:
+Panel = tuple[str, "pd.DataFrame"]
+"""A title, and the lines of the table that are drawn under it."""
+
+
+def maps(table: pd.DataFrame) -> go.Figure:
     """One map for each direction and kind, with one colour scale for all of them."""
+    return themed(grid(panels_of(table))[0])
+
+
+def grid(
+    panels: Sequence[Panel], more: Sequence[str] = (), per_row: int = 3
+) -> tuple[go.Figure, list[dict[str, int]]]:
+    """The maps as subplots, and the places that are left for panels titled `more`."""
+    import pandas as pd
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    panels = _panels(table)
-    columns = min(per_row, len(panels))
-    rows = -(-len(panels) // columns)
+    count = len(panels) + len(more)
+    columns = min(per_row, count)
+    rows = -(-count // columns)
     figure = make_subplots(
         rows=rows,
         cols=columns,
-        subplot_titles=[title for title, _ in panels],
-        horizontal_spacing=0.03,
-        vertical_spacing=0.16 / rows,
-        shared_yaxes=not table["head"].notna().any(),
+        subplot_titles=[*(title for title, _ in panels), *more],
+        horizontal_spacing=0.04,
+        vertical_spacing=0.24 / rows,
     )
-    for number, (_, part) in enumerate(panels):
-        row, column = number // columns + 1, number % columns + 1
-        figure.add_trace(go.Heatmap(**_map(part)), row=row, col=column)
-        _axes(figure, part, row, column, bottom=number + columns >= len(panels))
-    limit = limit_of(table["value"])
-    bar = {"title": {"text": label, "side": "right"}, "tickformat": ".0%"}
+    cells = [{"row": i // columns + 1, "col": i % columns + 1} for i in range(count)]
+    for (_, part), cell in zip(panels, cells, strict=False):
+        figure.add_trace(go.Heatmap(**_map(part)), **cell)
+        _axes(figure, part, cell)
+    limit = limit_of(pd.concat([part["value"] for _, part in panels]))
     figure.update_layout(
-        coloraxis={"cmin": -limit, "cmid": 0, "cmax": limit, "colorbar": bar},
+        coloraxis={
+            "colorscale": list(DIVERGING),
+            "cmin": -limit,
+            "cmid": 0,
+            "cmax": limit,
+            "colorbar": {"tickformat": ".0%", "len": 1 / rows, "y": 1, "yanchor": "top"},
+        },
         height=_height(panels, rows),
+        margin={"t": 64},
     )
-    # Plotly takes the diverging scale only where it is told that 0 is the middle.
-    return _diverging(themed(figure))
+    figure.update_annotations(font={"size": 13})
+    return figure, cells[len(panels) :]
 
 
 def limit_of(values: Any) -> float:
@@ -63,13 +81,8 @@ def limit_of(values: Any) -> float:
     return max(float(finite.max(initial=0.0)), 0.05)
 
 
-def _diverging(figure: go.Figure) -> go.Figure:
-    from layerscope.theme import DIVERGING
-
-    return figure.update_coloraxes(colorscale=list(DIVERGING))
-
-
-def _panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def panels_of(table: pd.DataFrame) -> list[Panel]:
+    """One panel for each direction, kind and, for heads, place."""
     several = table["direction"].nunique() > 1
     found = []
     for (way, kind), part in table.groupby(["direction", "kind"], sort=False):
@@ -86,7 +99,7 @@ def _map(part: pd.DataFrame) -> dict[str, Any]:
     by = "head" if part["head"].notna().any() else "_line"
     part = part.assign(_line=_lines(part))
     value = part.pivot(index=by, columns="layer", values="value")
-    text = part.assign(text=[_hover(row) for row in part.itertuples()])
+    text = part.assign(text=[hover(row) for row in part.itertuples()])
     text = text.pivot(index=by, columns="layer", values="text").reindex_like(value)
     return {
         "z": value.to_numpy(dtype=float, na_value=np.nan),
@@ -107,27 +120,22 @@ def _lines(part: pd.DataFrame) -> list[int]:
     return [order[str(key)] for key in keys]
 
 
-def _axes(figure: go.Figure, part: pd.DataFrame, row: int, column: int, *, bottom: bool) -> None:
-    figure.update_xaxes(
-        title="layer" if bottom else None,
-        dtick=_step(part["layer"].nunique()),
-        showgrid=False,
-        row=row,
-        col=column,
-    )
+def _axes(figure: go.Figure, part: pd.DataFrame, cell: Mapping[str, int]) -> None:
+    step = max(1, -(-part["layer"].nunique() // 8))
+    figure.update_xaxes(title="layer", dtick=step, showgrid=False, **cell)
+    first = cell["col"] == 1
     if part["head"].notna().any():
-        figure.update_yaxes(
-            title="head" if column == 1 else None, dtick=1, showgrid=False, row=row, col=column
-        )
+        title = "head" if first else None
+        figure.update_yaxes(title=title, dtick=1, showgrid=False, showticklabels=first, **cell)
         return
     lines = dict(zip(_lines(part), part["token"], strict=True))
     figure.update_yaxes(
         tickvals=list(lines),
         ticktext=[shown(token) for token in lines.values()],
+        showticklabels=first,
         autorange="reversed",
         showgrid=False,
-        row=row,
-        col=column,
+        **cell,
     )
 
 
@@ -137,7 +145,8 @@ def shown(token: object) -> str:
     return plain(text if len(text) <= 18 else f"{text[:17]}…")
 
 
-def _hover(row: Any) -> str:
+def hover(row: Any) -> str:
+    """What a cell says when it is pointed at."""
     head = f", head {row.head}" if row.head is not None and row.head == row.head else ""
     head = "" if str(row.head) == "<NA>" else head
     spread = "" if row.ci_low != row.ci_low else f" ({row.ci_low:.1%} to {row.ci_high:.1%})"
@@ -148,13 +157,6 @@ def _hover(row: Any) -> str:
     )
 
 
-def _step(layers: int) -> int:
-    return max(1, -(-layers // 8))
-
-
-def _height(panels: list[tuple[str, pd.DataFrame]], rows: int) -> int:
-    lines = max(
-        part["head" if part["head"].notna().any() else "token"].count() // part["layer"].nunique()
-        for _, part in panels
-    )
-    return int(rows * max(230, 150 + 26 * lines))
+def _height(panels: Sequence[Panel], rows: int) -> int:
+    lines = max(part.groupby("layer").size().max() for _, part in panels)
+    return int(rows * max(250, 130 + 26 * lines))

@@ -133,7 +133,9 @@ def table(found: Totals, twin: Totals | None, change: str, part: str, seed: int)
 
 
 def _lines(found: Totals, change: str, seed: int) -> Iterator[dict[str, Any]]:
-    for (measure, tokens), total in found.found.items():
+    order = [(measure, tokens) for measure in UNITS for tokens in ("all", "future")]
+    for measure, tokens in (key for key in order if key in found.found):
+        total = found.found[measure, tokens]
         by_later = total.sums.ndim == 3
         changed = [i for i in range(found.blocks) if total.counts[:, i].sum()]
         for layer in changed:

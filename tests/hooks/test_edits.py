@@ -75,7 +75,9 @@ def test_a_capture_inside_the_edit_sees_what_was_written(name: str) -> None:
         with torch.no_grad(), capture(model, site) as before:
             with edit(model, {site: edits.add(noise[1:2], rows=1)}), capture(model, site) as after:
                 changed = run(model, inputs)
-        torch.testing.assert_close(after[site], want, atol=2e-5, rtol=1e-4, msg=lambda m, s=site: s + m)
+        torch.testing.assert_close(
+            after[site], want, atol=2e-5, rtol=1e-4, msg=lambda m, s=site: s + m
+        )
         torch.testing.assert_close(before[site], own, atol=0, rtol=0, msg=lambda m, s=site: s + m)
         with torch.no_grad():
             plain = run(model, inputs)
@@ -360,14 +362,18 @@ def test_rows_positions_and_heads_are_those_chosen() -> None:
     ]
     for site in sites:
         for where, (rows, positions) in cases:
-            for heads in ([None, 2, [1, -1]] if site != sites[2] else [None]):
+            for heads in [None, 2, [1, -1]] if site != sites[2] else [None]:
                 more = {} if heads is None else {"heads": heads}
                 with torch.no_grad(), edit(model, {site: edits.zero(**where, **more)}):
                     with capture(model, site) as seen:
                         run(model, inputs)
                 want = own[site].transpose(1, 2).clone() if site[-1] == "q" else own[site].clone()
                 mask = torch.zeros(want.shape[:2], dtype=torch.bool)
-                if isinstance(rows, slice) or isinstance(positions, slice) or where.get("rows") == 1:
+                if (
+                    isinstance(rows, slice)
+                    or isinstance(positions, slice)
+                    or where.get("rows") == 1
+                ):
                     for row in torch.arange(2)[rows].tolist():
                         mask[row, positions] = True
                 else:

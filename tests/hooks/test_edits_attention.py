@@ -72,7 +72,9 @@ def test_a_cut_edge_is_exactly_zero_and_the_rest_is_attention_by_hand(name: str)
     change = edits.cut(queries=[4, 7], keys=[0, 3], heads=[1, 2], rows=1)
     with torch.no_grad(), edit(model, {SITES[3]: change}) as running, capture(model, SITES) as seen:
         model(**inputs)
-    index = torch.meshgrid(torch.tensor([1, 2]), torch.tensor([4, 7]), torch.tensor([0, 3]), indexing="ij")
+    index = torch.meshgrid(
+        torch.tensor([1, 2]), torch.tensor([4, 7]), torch.tensor([0, 3]), indexing="ij"
+    )
     pattern = seen[SITES[3]]
     assert (pattern[1][index] == 0).all()
     want = own[SITES[3]].clone()
@@ -97,7 +99,9 @@ def test_a_cut_joins_the_mask_of_a_padded_batch(name: str) -> None:
             assert model(**inputs).logits.isfinite().all()
     real = inputs["attention_mask"].bool()
     want = own[SITES[3]].clone()
-    index = torch.meshgrid(torch.arange(2), torch.arange(4), torch.tensor([8, 6]), torch.tensor([5, 7]), indexing="ij")
+    index = torch.meshgrid(
+        torch.arange(2), torch.arange(4), torch.tensor([8, 6]), torch.tensor([5, 7]), indexing="ij"
+    )
     want = without(want, *index)
     got = seen[SITES[3]].transpose(1, 2)[real]
     torch.testing.assert_close(got, want.transpose(1, 2)[real], atol=2e-6, rtol=1e-4)
@@ -129,7 +133,11 @@ def test_a_mask_of_the_users_own_is_joined_without_nan(implementation: str, leas
 def test_nothing_cut_is_the_baseline(name: str) -> None:
     model, inputs = families.build(name), families.batch(name)
     plain = logits(model, inputs)
-    for change in (edits.cut(queries=[], keys=[1]), edits.cut([5], []), edits.cut([5], [1], heads=[])):
+    for change in (
+        edits.cut(queries=[], keys=[1]),
+        edits.cut([5], []),
+        edits.cut([5], [1], heads=[]),
+    ):
         with edit(model, {"blocks.*.pattern": change}):
             assert torch.equal(logits(model, inputs), plain)
 
@@ -137,11 +145,15 @@ def test_nothing_cut_is_the_baseline(name: str) -> None:
 @pytest.mark.parametrize("name", ["llama", "gemma2", "falcon", "bloom", "vit"])
 def test_a_query_left_without_any_key_is_refused(name: str) -> None:
     model, inputs = families.build(name), families.batch(name)
-    expected = pytest.raises(ValueError, match=r"'blocks\.1\.pattern' leaves a query without any key: query 2")
+    expected = pytest.raises(
+        ValueError, match=r"'blocks\.1\.pattern' leaves a query without any key: query 2"
+    )
     with expected, edit(model, {"blocks.1.pattern": edits.cut([2], None)}):
         logits(model, inputs)
     if name != "vit":
-        expected = pytest.raises(ValueError, match=r"query 0 of this pass \(row 1, head 3\), 1 in all")
+        expected = pytest.raises(
+            ValueError, match=r"query 0 of this pass \(row 1, head 3\), 1 in all"
+        )
         with expected, edit(model, {"blocks.1.pattern": edits.cut(keys=[0], heads=3, rows=1)}):
             logits(model, inputs)
     # Two cuts that together leave nothing.
@@ -198,7 +210,7 @@ def test_a_kernel_that_takes_no_masks_is_continued_written_out(name: str) -> Non
         change = {"blocks.*.pattern": edits.cut([8], [5, 6])}
         with edit(model, change):
             want = logits(model, inputs)
-        model.set_attn_implementation("flash_planted")
+        model.config._attn_implementation = "flash_planted"
         plain = logits(model, inputs)
         with edit(model, change) as running, capture(model, SITES[3]) as seen:
             got = logits(model, inputs)
@@ -243,7 +255,9 @@ def test_q_and_k_are_written_as_attention_uses_them(name: str) -> None:
     assert not seen[SITES[0]][:, :, 5].any()
     z = weighted(seen[SITES[3]], own[SITES[2]])
     torch.testing.assert_close(seen[SITES[4]], z, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(seen[SITES[3]][:, :, 4], own[SITES[3]][:, :, 4], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        seen[SITES[3]][:, :, 4], own[SITES[3]][:, :, 4], atol=1e-6, rtol=1e-5
+    )
     assert (seen[SITES[3]] - own[SITES[3]])[:, :, 5].abs().max() > 1e-3
     # A query made of another position's query, its key of another's key: a score by hand.
     q, k = own[SITES[0]].clone(), own[SITES[1]].clone()
@@ -265,7 +279,9 @@ def test_q_and_k_are_written_as_attention_uses_them(name: str) -> None:
 def test_q_of_attention_that_is_written_out_is_refused_with_what_is_possible(name: str) -> None:
     model, inputs = families.build(name), families.batch(name)
     for site in SITES[:2]:
-        expected = pytest.raises(ValueError, match=f"'{site}' cannot be written: .* v, pattern and z can")
+        expected = pytest.raises(
+            ValueError, match=f"'{site}' cannot be written: .* v, pattern and z can"
+        )
         with expected, edit(model, {site: edits.zero()}):
             logits(model, inputs)
 
@@ -274,7 +290,11 @@ def test_q_of_attention_that_is_written_out_is_refused_with_what_is_possible(nam
 def test_values_and_head_outputs(name: str) -> None:
     model, inputs = families.build(name), families.batch(name)
     own = seen_at(model, inputs, SITES)
-    with torch.no_grad(), edit(model, {SITES[2]: edits.scale(3.0, at=2)}), capture(model, SITES) as seen:
+    with (
+        torch.no_grad(),
+        edit(model, {SITES[2]: edits.scale(3.0, at=2)}),
+        capture(model, SITES) as seen,
+    ):
         model(**inputs)
     v = own[SITES[2]].clone()
     v[:, :, 2] *= 3

@@ -1,0 +1,125 @@
+"""`parallel_windows`: which runs of blocks may work side by side instead of one after the other."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from layerscope.analyses.layer_skip import chosen_texts
+from layerscope.analyses.parallel_windows_finding import WindowsFinding
+from layerscope.analyses.skip_effects import LOGITS, Output
+from layerscope.analyses.texts import as_texts
+from layerscope.analyses.window_streams import Interactions, Windows
+from layerscope.analyses.window_totals import WindowTotals
+from layerscope.finding import Provenance
+from layerscope.hooks.anatomy import anatomy
+from layerscope.hooks.quiet import evaluating
+from layerscope.hooks.replay import Recording, record
+from layerscope.hooks.structure import title
+from layerscope.hooks.trust import differs
+from layerscope.hooks.unembed import Unembed
+
+
+def parallel_windows(
+    model: nn.Module,
+    data: Any = None,
+    *,
+    longest: int | None = 6,
+    no_skip_front: int = 0,
+    max_texts: int = 16,
+    max_tokens: int | None = 128,
+    tokenizer: Any = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> WindowsFinding:
+    """Let the blocks of a window all read the window's input, and add up what they write.
+
+    With h the input of block i, ``h_j' = h_i + sum of f_l(h_i)`` for l from i to j-1 takes the place
+    of h_j (Bermeitinger et al. 2023, on a trained decoder); within a block, attention still runs
+    before the MLP. The control moves h_j as far, token by token, in a random direction.
+
+    Args:
+        model: A decoder whose blocks can be run one by one.
+        data: Texts, ids or a corpus; None takes bundled sentences.
+        longest: Most blocks of a window; None for all.
+        no_skip_front: Effects on so many first tokens are not read.
+        max_texts: More texts are drawn from at random.
+        max_tokens: Longer texts are cut.
+        tokenizer: Object or path; None takes the model's own.
+        seed: Of texts, control and intervals.
+        progress: Whether to show bars.
+
+    Raises:
+        LookupError: no blocks, or no logits.
+        RuntimeError: blocks that cannot be run one by one.
+        ValueError: fewer than two blocks, or no text that is long enough.
+    """
+    import pandas as pd
+    from tqdm.auto import tqdm
+
+    started = time.perf_counter()
+    blocks = len(anatomy(model).blocks)
+    most = min(longest or blocks, blocks)
+    if most < 2:
+        raise ValueError(
+            f"a window has two blocks or more; the model has {blocks}, longest={longest}"
+        )
+    given = as_texts(
+        model, data, tokenizer=tokenizer, limit=None if data is None else 50 * max_texts
+    )
+    texts, notes = chosen_texts(given, no_skip_front, max_texts, max_tokens, seed)
+    decode = Unembed(model)
+    totals = WindowTotals(blocks, most, texts.n_groups)
+    generator = torch.Generator().manual_seed(seed)
+    vocab = getattr(getattr(model, "config", None), "vocab_size", None) or 1
+    tokens = max(1, min(1024, LOGITS // (16 * vocab)))
+    with (
+        evaluating(model),
+        torch.no_grad(),
+        tqdm(total=len(texts), desc="windows", disable=not progress) as bar,
+    ):
+        for index, ids in texts.batches(tokens):
+            run = record(model, {"input_ids": ids})
+            totals.evaluations += blocks * len(ids)
+            pairs = Interactions(run, most)
+            run.perform(pairs)
+            totals.evaluations += pairs.evaluations
+            output = Output(decode, run.residuals[-1], ids)
+            for start in range(blocks - 1):
+                window = Windows(run, start, most, pairs.found, generator)
+                run.perform(window)
+                _require_right(model, window, run)
+                totals.add(window, output, texts.groups[index], no_skip_front)
+            bar.update(len(index))
+    parameters = {
+        "longest": longest,
+        "no_skip_front": no_skip_front,
+        "max_texts": max_texts,
+        "max_tokens": max_tokens,
+        "layer_evaluations": round(totals.evaluations, 2),
+    }
+    return WindowsFinding(
+        table=pd.DataFrame(totals.lines(seed)),
+        provenance=Provenance(
+            model=title(model),
+            data=f"{given.name}, {len(texts)} texts of {texts.tokens:,} tokens",
+            call=f"parallel_windows(model{', data' if data is not None else ''})",
+            parameters=parameters,
+            seed=seed,
+            seconds=round(time.perf_counter() - started, 2),
+        ),
+        notes=(*texts.notes, *notes),
+    )
+
+
+def _require_right(model: nn.Module, window: Windows, run: Recording) -> None:
+    if window.start or window.last is None:
+        return
+    wrong = differs(window.last[0], run.residuals[-1])
+    if wrong:
+        raise RuntimeError(
+            f"blocks of {type(model).__name__} cannot be run one by one: the last stream {wrong}"
+        )

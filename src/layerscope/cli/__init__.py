@@ -1,0 +1,30 @@
+"""The `layerscope` command: the calls of the library, in the same words.
+
+Exit codes: 0 done; 1 the input was refused (the reason is on stderr); 2 the command line was
+wrong; 3 `anatomy` found a check that failed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from layerscope.cli import data as data
+from layerscope.cli import probes as probes
+from layerscope.cli import reports as reports
+from layerscope.cli.app import CHECK_FAILED, REFUSED, app
+
+__all__ = ["CHECK_FAILED", "REFUSED", "app", "main"]
+
+
+def main() -> None:
+    """Run the command; a refused input is one line on stderr and exit code 1."""
+    try:
+        app()
+    except (ValueError, LookupError, OSError, TypeError, RuntimeError) as error:
+        if os.environ.get("LAYERSCOPE_DEBUG"):
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"error: {text}", file=sys.stderr)
+        print("(LAYERSCOPE_DEBUG=1 shows where)", file=sys.stderr)
+        sys.exit(REFUSED)

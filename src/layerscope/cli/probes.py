@@ -1,0 +1,70 @@
+"""`layerscope probe`: what can be read off each layer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from layerscope.cli.app import app
+from layerscope.cli.inputs import loaded_or_store, sites, texts
+from layerscope.cli.options import (
+    AsJson,
+    Device,
+    GroupColumn,
+    Layers,
+    Limit,
+    Out,
+    Quiet,
+    Rows,
+    Seed,
+    TextColumn,
+    Tokenizer,
+)
+from layerscope.cli.printing import show
+
+
+@app.command()
+def probe(
+    source: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_STORE", help="A model, or a folder that dump wrote.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(help="Labelled texts, for a model; default: the bundled ones.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Which label to read; default: the only one, or upos.")
+    ] = None,
+    layers: Layers = "all",
+    folds: Annotated[int, typer.Option(min=3, help="Cross-validation folds.")] = 5,
+    seed: Seed = 0,
+    twin: Annotated[
+        bool, typer.Option("--twin", help="Probe an untrained copy of the model as well.")
+    ] = False,
+    rows: Rows = None,
+    tokenizer: Tokenizer = None,
+    text: TextColumn = None,
+    group: GroupColumn = None,
+    limit: Limit = None,
+    out: Out = None,
+    device: Device = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read a label from every layer, beside its baseline, control and interval."""
+    from layerscope.probes.probe import probe as measure
+
+    options: dict[str, Any] = {} if rows is None else {"rows": rows}
+    finding = measure(
+        loaded_or_store(source, data, device),
+        sites(layers),
+        None if data is None else texts(data, text, group, limit),
+        label=label,
+        folds=folds,
+        seed=seed,
+        twin=twin,
+        tokenizer=tokenizer,
+        progress=not (quiet or as_json),
+        **options,
+    )
+    show(finding, out, as_json)
