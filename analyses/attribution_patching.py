@@ -40,7 +40,7 @@ def attribution_patching(
     positions: Any = None,
     direction: str = "denoise",
     metric: str | None = None,
-    check: float | int | None = None,
+    check: float | None = None,
     tokenizer: Any = None,
     max_rows: int = 16,
     seed: int = 0,
@@ -115,7 +115,7 @@ def attribution_patching(
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),
         ),
-        notes=(*notes_of(pairs, ends, [way])[:-1], *pairs.notes, *patcher.notes),
+        notes=(*notes_of(pairs, ends, [way]), *pairs.notes, *patcher.notes),
     )
 
 
@@ -157,20 +157,27 @@ def _seen(
 
 def _graded(
     model: nn.Module, batch: PairBatch, ids: Tensor, sites: Sequence[str]
-) -> tuple[Mapping[str, Tensor], dict[str, Tensor], Tensor]:
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """What the sites hold, and the gradient of the metric at each: that of zeros added there."""
-    shapes, _ = _seen(model, batch, ids, sites)
-    leaves = {site: torch.zeros_like(shapes[site]).requires_grad_() for site in sites}
-    changes = {site: edits.change(lambda x, leaf=leaf: x + leaf) for site, leaf in leaves.items()}
+    own: dict[str, Tensor] = {}
+    leaves: dict[str, Tensor] = {}
+
+    def added(site: str) -> edits.Change:
+        def add(x: Tensor) -> Tensor:
+            own[site] = x.detach().clone()
+            leaves[site] = torch.zeros_like(x, requires_grad=True)
+            return x + leaves[site]
+
+        return edits.change(add)
+
+    changes: dict[int | str, Any] = {site: added(site) for site in sites}
     with torch.enable_grad(), edits.edit(model, changes):
         logits = _logits(model(input_ids=ids))
         value = batch.measure(logits[:, -batch.measure.last :])
-        given = torch.autograd.grad(value.sum(), list(leaves.values()), allow_unused=True)
-    gradients = {
-        site: torch.zeros_like(leaf, dtype=torch.double) if g is None else g.double()
-        for (site, leaf), g in zip(leaves.items(), given, strict=True)
-    }
-    return shapes, gradients, value.detach()[0].cpu()
+        wanted = [leaves[site] for site in sites]
+        given = torch.autograd.grad(value.sum(), wanted, materialize_grads=True)
+    gradients = {site: g.double() for site, g in zip(sites, given, strict=True)}
+    return own, gradients, value.detach()[0].cpu()
 
 
 def _within(product: Tensor, cell: Cell, prompts: Tensor) -> Tensor:
@@ -190,7 +197,7 @@ def _logits(output: Any) -> Tensor:
     return logits
 
 
-def _chosen(cells: int, check: float | int | None, seed: int) -> list[int]:
+def _chosen(cells: int, check: float | None, seed: int) -> list[int]:
     """The cells that are patched for real."""
     if check is None:
         count = max(FEWEST, round(CHECKED * cells))

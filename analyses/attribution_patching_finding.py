@@ -26,7 +26,10 @@ class AttributionPatchingFinding(Finding):
     def answer(self) -> str:
         """The strongest estimates, and their agreement with true patches."""
         table = self.table
-        best = table.loc[table.groupby("kind", sort=False)["value"].idxmax().dropna()]
+        known = table.dropna(subset=["value"])
+        if not len(known):
+            return "The two runs do not differ in the metric, so there is nothing to restore."
+        best = known.loc[known.groupby("kind", sort=False)["value"].idxmax()]
         named = [f"{row.site} at {where(row)} {row.value:.0%}" for row in best.itertuples()]
         checked = table.dropna(subset=["exact"])
         if len(checked) < 3:

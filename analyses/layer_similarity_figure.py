@@ -123,6 +123,7 @@ def _runs(runs: pd.DataFrame) -> go.Heatmap:
         customdata=texts.to_numpy(),
         hovertemplate="%{customdata}<extra></extra>",
         colorscale=list(SEQUENTIAL),
+        autocolorscale=False,
         zmin=max(0.0, float(runs["value"].min())),
         zmax=1.0,
         colorbar={"title": {"text": "cosine"}, "len": 0.42, "y": 0.2},

@@ -128,6 +128,16 @@ def _refuse(model: nn.Module, change: str, part: str, front: int) -> None:
         )
     if front < 0:
         raise ValueError(f"no_skip_front is 0 or more, not {front}")
+    refuse_model(model, part)
+
+
+def refuse_model(model: nn.Module, part: str) -> None:
+    """Refuse models that have no such part to skip.
+
+    Raises:
+        LookupError: no blocks, or blocks without the part.
+        ValueError: an encoder-decoder.
+    """
     found = anatomy(model)
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         raise ValueError(

@@ -175,6 +175,7 @@ def _cells(finding: SkipFinding, key: tuple[str, str, str], *, visible: bool) ->
         customdata=hover.to_numpy().T,
         hovertemplate="%{customdata}<extra></extra>",
         colorscale=list(SEQUENTIAL),
+        autocolorscale=False,
         zmin=0,
         zmax=1,
         colorbar={"title": {"text": "change"}, "tickformat": ".0%", "len": 0.4, "y": 0.2},

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+SMALLEST = 1e-4
+"""Colours do not tell smaller numbers apart."""
+
+
 def windows_map(table: pd.DataFrame) -> go.Figure:
     """KL of every window; below it that of random changes of the same size."""
     from plotly.subplots import make_subplots
@@ -20,9 +24,8 @@ def windows_map(table: pd.DataFrame) -> go.Figure:
         "Control: the stream moved as far, in a random direction",
     )
     figure = make_subplots(rows=2, cols=1, vertical_spacing=0.2, subplot_titles=titles)
-    most = float(table[["value", "control"]].to_numpy().max())
     for row, column in enumerate(("value", "control"), 1):
-        figure.add_trace(_cells(table, column, most, bar=row == 1), row=row, col=1)
+        figure.add_trace(_cells(table, column, bar=row == 1), row=row, col=1)
     tick = max(1, round(float(table["layer"].max() + 1) / 16))
     figure.update_xaxes(title="first block of the window", dtick=tick)
     figure.update_yaxes(title="blocks in the window", dtick=1)
@@ -31,13 +34,14 @@ def windows_map(table: pd.DataFrame) -> go.Figure:
     return themed(figure)
 
 
-def _cells(table: pd.DataFrame, column: str, most: float, *, bar: bool) -> go.Heatmap:
+def _cells(table: pd.DataFrame, column: str, *, bar: bool) -> go.Heatmap:
+    import numpy as np
     import plotly.graph_objects as go
 
     cells = table.pivot(index="blocks", columns="layer", values=column)
     texts = table.assign(text=[_hover(line) for _, line in table.iterrows()])
     return go.Heatmap(
-        z=cells.to_numpy(dtype=float),
+        z=np.log10(np.maximum(cells.to_numpy(dtype=float), SMALLEST)),
         x=list(cells.columns),
         y=list(cells.index),
         customdata=texts.pivot(index="blocks", columns="layer", values="text")
@@ -45,10 +49,15 @@ def _cells(table: pd.DataFrame, column: str, most: float, *, bar: bool) -> go.He
         .to_numpy(),
         hovertemplate="%{customdata}<extra></extra>",
         colorscale=list(SEQUENTIAL),
-        zmin=0,
-        zmax=most,
+        autocolorscale=False,
+        zmin=np.log10(SMALLEST),
+        zmax=1,
         showscale=bar,
-        colorbar={"title": {"text": "KL, nats"}},
+        colorbar={
+            "title": {"text": "KL, nats"},
+            "tickvals": [-4, -3, -2, -1, 0, 1],
+            "ticktext": ["0.0001", "0.001", "0.01", "0.1", "1", "10"],
+        },
         xgap=1,
         ygap=1,
         name="window" if bar else "control",

@@ -32,7 +32,8 @@ class Cell:
 
     @property
     def layer(self) -> int | None:
-        return layer_of(self.site)
+        """Its block; -1 for what enters the first one."""
+        return -1 if self.site == "embed" else layer_of(self.site)
 
     def change(
         self, source: Mapping[str, Tensor], prompts: Tensor
@@ -58,11 +59,19 @@ def sites_of(model: nn.Module, sites: str | Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         LookupError: the model has no such site.
+        ValueError: a site that is not one of a block's, and so has no place on the map.
     """
     asked = [sites] if isinstance(sites, str) else list(sites)
     known = anatomy(model).sites
     kinds = {site.rpartition(".")[2] for site in known if site.startswith("blocks.")}
-    return resolve(model, [f"blocks.*.{one}" if one in kinds else one for one in asked])
+    found = resolve(model, [f"blocks.*.{one}" if one in kinds else one for one in asked])
+    for site in found:
+        if site != "embed" and not site.startswith("blocks."):
+            raise ValueError(
+                f"{site!r} is in no block, so the map has no layer for it; there are embed and, in "
+                f"every block, {', '.join(sorted(kinds))}"
+            )
+    return found
 
 
 def cells_of(

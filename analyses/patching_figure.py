@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from layerscope.analyses.patching_finding import missing
 from layerscope.theme import DIVERGING, plain, themed
 
 if TYPE_CHECKING:
@@ -147,9 +148,8 @@ def shown(token: object) -> str:
 
 def hover(row: Any) -> str:
     """What a cell says when it is pointed at."""
-    head = f", head {row.head}" if row.head is not None and row.head == row.head else ""
-    head = "" if str(row.head) == "<NA>" else head
-    spread = "" if row.ci_low != row.ci_low else f" ({row.ci_low:.1%} to {row.ci_high:.1%})"
+    head = "" if missing(row.head) else f", head {row.head}"
+    spread = "" if missing(row.ci_low) else f" ({row.ci_low:.1%} to {row.ci_high:.1%})"
     place = "all positions" if row.token == "all" else f"at {plain(str(row.token).strip())}"
     return (
         f"<b>{plain(row.site)}{head}</b><br>{place}<br>{plain(row.unit)}: {row.value:.1%}{spread}"

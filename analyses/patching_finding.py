@@ -28,20 +28,20 @@ class PatchingFinding(Finding):
 
     def answer(self) -> str:
         """The strongest patch of each kind and direction."""
-        table = self.table
+        table = self.table.dropna(subset=["value"])
         parts = []
         for way, part in table.groupby("direction", sort=False):
-            best = part.loc[part.groupby("kind", sort=False)["value"].idxmax().dropna()]
+            best = part.loc[part.groupby("kind", sort=False)["value"].idxmax()]
             named = [
                 f"{row.site} at {where(row)} {_VERBS[str(way)]} {row.value:.0%}{_ci(row)}"
                 for row in best.itertuples()
             ]
             parts.append("; ".join(named))
-        if not any(parts):
-            return "The two runs do not differ, so there is nothing to restore."
+        if not parts:
+            return "The two runs do not differ in the metric, so there is nothing to restore."
         first = table.iloc[0]
         return (
-            f"{'. '.join(p for p in parts if p)} of the difference in "
+            f"{'. '.join(parts)} of the difference in "
             f"{first['unit'].removeprefix('share of ')} ({first['corrupt']:.3g} corrupt, "
             f"{first['clean']:.3g} clean; {first['n']} pairs)."
         )
@@ -56,15 +56,16 @@ class PatchingFinding(Finding):
 def where(row: Any) -> str:
     """The place of a line in words."""
     place = "all positions" if row.token == "all" else f"{str(row.token).strip()!r}"
-    head = "" if _missing(row.head) else f"head {row.head}, "
+    head = "" if missing(row.head) else f"head {row.head}, "
     return head + place
 
 
 def _ci(row: Any) -> str:
-    return "" if _missing(row.ci_low) else f" ({row.ci_low:.0%} to {row.ci_high:.0%})"
+    return "" if missing(row.ci_low) else f" ({row.ci_low:.0%} to {row.ci_high:.0%})"
 
 
-def _missing(value: Any) -> bool:
+def missing(value: Any) -> bool:
+    """Whether a cell of a table is empty."""
     import pandas as pd
 
     return bool(pd.isna(value))

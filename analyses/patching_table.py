@@ -42,7 +42,8 @@ def table_of(
         moved = found.numpy() - start
         usable = abs(gap.sum()) > SMALL * (np.abs(start).sum() + np.abs(end).sum())
         share = moved.sum(1) / gap.sum() if usable else np.full(len(cells), np.nan)
-        low, high = mean_intervals(moved.T, gap, seed=seed) if usable else (share, share)
+        with np.errstate(invalid="ignore", divide="ignore"):  # resamples that cancel out
+            low, high = mean_intervals(moved.T, gap, seed=seed) if usable else (share, share)
         for number, cell in enumerate(cells):
             lines.append(
                 {

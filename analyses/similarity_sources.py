@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from layerscope.analyses.cosines import Pair, State
 if TYPE_CHECKING:
     import pandas as pd
 
+    from layerscope.analyses.texts import Texts
     from layerscope.store import Store
 
 Piece = tuple[Mapping[str, Tensor], NDArray[Any], NDArray[np.int64]]
@@ -192,6 +194,26 @@ def from_model(
                 place = step.place.numpy()
                 yield states, groups[place], positions[place]
             bar.update(size)
+
+
+def from_texts(
+    model: nn.Module, texts: Texts, sites: Sequence[str], tokens: int
+) -> Iterator[Piece]:
+    """Rows of tokenised texts, in batches of equal length; no special token is left out."""
+    from layerscope.hooks.load import device_of
+    from layerscope.hooks.quiet import undisturbed
+    from layerscope.hooks.watch import StopForward, watch
+
+    for index, ids in texts.batches(tokens):
+        states: dict[str, Tensor] = {}
+
+        def see(site: str, x: Tensor, states: dict[str, Tensor] = states) -> None:
+            states[site] = x.detach().clone().flatten(0, -2)
+
+        with undisturbed(model), suppress(StopForward), watch(model, sites, see, stop=True):
+            model(input_ids=ids.to(device_of(model)))
+        groups = texts.groups[index].repeat(ids.shape[1])
+        yield states, groups, np.tile(np.arange(ids.shape[1]), len(ids))
 
 
 def _who(rows: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.int64]]:

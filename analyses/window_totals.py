@@ -46,7 +46,7 @@ class WindowTotals:
         values = torch.stack([changed, control, loss, moved, predicted], -1).numpy()
         first = self.windows.index((window.start, 2))
         columns = slice(first, first + len(values))
-        np.add.at(self.sums, (groups, columns), values.swapaxes(0, 1))
+        np.add.at(self.sums[:, columns], groups, values.swapaxes(0, 1))
         self.evaluations += window.evaluations
 
     def lines(self, seed: int) -> list[dict[str, Any]]:

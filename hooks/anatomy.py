@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from layerscope.hooks.passes import looking
 from layerscope.hooks.places import AttentionTap, Difference, Place, Tap
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ def anatomy(model: nn.Module, *, example: Any = None) -> Anatomy:
     signature = _signature(model)
     if example is None and model in _known and _known[model][0] == signature:
         return _known[model][1]
-    found = read_anatomy(model, None if example is None else as_call(example))
+    with looking():
+        found = read_anatomy(model, None if example is None else as_call(example))
     _known[model] = (signature, found)
     return found
 

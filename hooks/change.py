@@ -90,21 +90,7 @@ class Change:
         end: int | None,
     ) -> Spot | None:
         """Where in `x` the change is for; None: nowhere."""
-        own = x.shape[0] if self.onto is None else len(self.onto)
-        rows = rows_in(self.rows, own, site)
-        if self.onto is not None:
-            lines = torch.arange(own) if rows is None else rows
-            onto = self.onto.cpu()
-            if len(onto) and int(onto.max()) >= x.shape[0]:
-                raise IndexError(
-                    f"row {int(onto.max())} of {site!r}: the batch has {x.shape[0]} rows"
-                )
-            here = onto[lines] >= 0
-            lines, batch = torch.nonzero(here).flatten(), onto[lines[here]]
-            count = len(here)
-        else:
-            count = own if rows is None else len(rows)
-            lines, batch = torch.arange(count), rows
+        count, lines, batch = self._rows(x.shape[0], site)
         positions, passed = None, 0
         if axes.positions is not None:
             length = x.shape[axes.positions]
@@ -126,7 +112,7 @@ class Change:
             site=site,
             change=self.name,
             axes=axes,
-            batch=None if self.onto is None and self.rows is None else batch,
+            batch=batch,
             lines=lines,
             count=count,
             positions=positions,
@@ -139,6 +125,18 @@ class Change:
             real=real,
         )
         return spot if len(lines) and spot.anywhere() else None
+
+    def _rows(self, size: int, site: str) -> tuple[int, Tensor, Tensor | None]:
+        """How many rows are chosen, which of them are in this batch, and where (None: all)."""
+        chosen = rows_in(self.rows, size if self.onto is None else len(self.onto), site)
+        if self.onto is None:
+            count = size if chosen is None else len(chosen)
+            return count, torch.arange(count), chosen
+        onto = self.onto.cpu() if chosen is None else self.onto.cpu()[chosen]
+        if len(onto) and int(onto.max()) >= size:
+            raise IndexError(f"row {int(onto.max())} of {site!r}: the batch has {size} rows")
+        here = torch.nonzero(onto >= 0).flatten()
+        return len(onto), here, onto[here]
 
     def _where(self, site: str, axes: Axes, offset: int, length: int) -> Positions:
         """`at`; where that is None, all positions that the given values have."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from layerscope.hooks.change import Change
+from layerscope.hooks.others import another_row, batch_mean, drawn
 from layerscope.hooks.positions import Positions, Rows
 from layerscope.hooks.spot import Spot
 
@@ -77,7 +78,8 @@ def add(
             return moved
         wide = torch.promote_types(part.dtype, torch.float32)
         old, new = (x.to(wide).norm(dim=-1, keepdim=True) for x in (part, moved))
-        return (moved.to(wide) * (old / new)).to(part.dtype)
+        kept: Tensor = moved.to(wide) * (old / new)
+        return kept.to(part.dtype)
 
     return Change(function, at, rows, heads, "add", known=lambda site: values)
 
@@ -118,7 +120,7 @@ def mean(
         return _named(set_to(values, at=at, rows=rows, heads=heads), "mean")
 
     def function(part: Tensor, spot: Spot) -> Tensor:
-        return spot.batch_mean().expand(part.shape)
+        return batch_mean(spot).expand(part.shape)
 
     return Change(function, at, rows, heads, "mean", whole=True)
 
@@ -145,7 +147,10 @@ def resample(
         raise ValueError(f"resample from a pool of shape {list(values.shape)}: give [n, d] or more")
 
     def function(part: Tensor, spot: Spot) -> Tensor:
-        return spot.drawn(part, values, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        if values is None:
+            return another_row(spot, generator)
+        return drawn(spot, part, values, generator)
 
     return Change(function, at, rows, heads, "resample", whole=values is None)
 
@@ -179,7 +184,7 @@ def swap(
             serves all rows; otherwise its rows are those of this batch.
         at, rows, heads: Where. To take other positions of the run, use `set_to`.
     """
-    if not isinstance(run, Mapping):
+    if not hasattr(run, "__getitem__") or not hasattr(run, "__contains__"):
         raise TypeError(f"swap takes a mapping of sites to tensors, got {type(run).__name__}")
 
     def known(site: str) -> Tensor:
@@ -222,7 +227,8 @@ def orthonormal(directions: Tensor) -> Tensor:
         own = r.diagonal().abs()
         dependent = torch.nonzero(own < limit).flatten().tolist()
         if not dependent and columns.shape[1] <= columns.shape[0]:
-            return q
+            found: Tensor = q
+            return found
         # Only the first: what follows a dependent column was measured against an arbitrary one.
         out = dependent[0] if dependent else columns.shape[0]
         columns = torch.cat([columns[:, :out], columns[:, out + 1 :]], dim=1)

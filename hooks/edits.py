@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 Given = Change | Callable[[Tensor], Tensor] | Sequence[Change | Callable[[Tensor], Tensor]]
+Changes = Mapping[str, Given] | Mapping[int, Given] | Mapping[int | str, Given]
 
 
 class Edit:
@@ -74,7 +75,7 @@ class Edit:
 
 
 @contextmanager
-def edit(model: nn.Module, changes: Mapping[int | str, Given]) -> Iterator[Edit]:
+def edit(model: nn.Module, changes: Changes) -> Iterator[Edit]:
     """Write into sites in every forward pass inside the block.
 
     >>> import torch

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from layerscope.hooks.edits import active
 from layerscope.hooks.feeds import Feed, feed_of
 from layerscope.hooks.filling import Filling, out_of_memory, running, too_big
 from layerscope.hooks.load import device_of, dtype_of
@@ -69,10 +70,11 @@ def extract(
 
     Raises:
         LookupError: a site that the model does not have.
-        ValueError: no texts, a text too long with ``too_long="refuse"``, activations that are NaN
+        ValueError: an edit is running on the model; no texts, a text too long with ``too_long="refuse"``, activations that are NaN
             or infinite (named with site and row), or options that do not fit the corpus.
         StoreMismatch: `to` holds another extraction.
     """
+    _refuse_edited(model)
     sites = resolve(model, layers)
     feed = feed_of(
         model,
@@ -96,6 +98,17 @@ def extract(
         if not store.complete:
             Filling(model, feed, store, progress).run()
     return store
+
+
+def _refuse_edited(model: nn.Module) -> None:
+    running = active(model)
+    if running:
+        more = f" and {len(running) - 1} more" if len(running) > 1 else ""
+        raise ValueError(
+            f"an edit is running on this model ({running[0]}{more}), and a store is kept under the "
+            "key of the model without it; call extract outside the edit, or read what the edited "
+            "model does with capture()"
+        )
 
 
 def _dtype(asked: str | torch.dtype | None, model: nn.Module) -> torch.dtype:

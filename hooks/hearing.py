@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from layerscope.hooks import interface
 from layerscope.hooks.inline import Overheard
 from layerscope.hooks.parties import Party, attend
-from layerscope.hooks.passes import recomputing
+from layerscope.hooks.passes import ignored
 from layerscope.hooks.places import items
 
 _parties: list[Any] = []
@@ -56,7 +56,7 @@ def _frames() -> list[Overheard]:
 
 def _through_interface(module: nn.Module, call: interface.Call) -> Any:
     taking = [(party, party.owner[module]) for party in tuple(_parties) if module in party.owner]
-    if not taking or recomputing():
+    if not taking or ignored():
         return call.run()
     # Without a frame, the module was run by its forward(), past its hooks.
     frames = _frames()
@@ -66,7 +66,7 @@ def _through_interface(module: nn.Module, call: interface.Call) -> Any:
 
 def _opener(party: Any, path: str) -> Callable[[nn.Module, Any, Any], None]:
     def opened(module: nn.Module, args: Any, kwargs: Any) -> None:
-        if recomputing():
+        if ignored():
             return
         party.heard.setdefault(path, set())
         frames = _frames()

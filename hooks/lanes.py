@@ -97,17 +97,19 @@ class Lanes:
         own = torch.arange(len(self.rows)) + len(self.bases)
         return torch.where(self.rows.start <= index, own, self.base_of)
 
-    def play(self, stage: Stage, first: Tensor) -> Tensor | None:
+    def play(self, stage: Stage, first: Tensor, before: Tensor | None = None) -> Tensor | None:
         """Run the blocks from `begin` on.
 
         Args:
             stage: The blocks.
             first: The baseline stream that enters block `begin`, all prompts [b, p, d].
+            before: The stream that entered the block before that one, for rows that skip it.
 
         Returns:
             The last stream, baseline rows first; None without a head.
         """
-        x = self._joined(self.begin, first[self.bases.to(first.device)], None)
+        bases = self.bases.to(first.device)
+        x = self._joined(self.begin, first[bases], None if before is None else before[bases])
         for index in range(self.begin, stage.blocks):
             live = self.live(index)
             before = x

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+
+_looking: list[None] = []
 
 
 class ForwardPass:
@@ -66,7 +69,7 @@ class ForwardPass:
         self._running.clear()
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if recomputing():
+        if ignored():
             return
         if module is self.model:
             self._running.clear()  # whatever KeyboardInterrupt left behind
@@ -79,10 +82,25 @@ class ForwardPass:
         self.entered[module] += 1
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._running and self._running[-1][0] is module and not recomputing():
+        if self._running and self._running[-1][0] is module and not ignored():
             self._running.pop()
             if not self._running and self._ended is not None:
                 self._ended(output)
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """What runs inside, such as the small pass of an anatomy, is not heard and not edited."""
+    _looking.append(None)
+    try:
+        yield
+    finally:
+        _looking.pop()
+
+
+def ignored() -> bool:
+    """Whether a module that runs now is to be let alone."""
+    return bool(_looking) or recomputing()
 
 
 def recomputing() -> bool:

@@ -37,7 +37,7 @@ class Pass:
     """The form of what each block returns, for those that return more than a tensor."""
     cache: Any = None
     """Keys and values of all positions, where they can be cut at any position."""
-    _axes: dict[bool, Axes] = field(default_factory=dict)
+    _axes: dict[int, Axes] = field(default_factory=dict)
 
     @property
     def blocks(self) -> int:
@@ -173,13 +173,14 @@ class Pass:
     def _axes_of(self, start: int, caching: bool) -> Axes:
         """Which arguments of blocks have an axis of prompts; from two calls that run no block.
 
-        Found before anything is attached for the pass itself, whose hooks must not see them.
+        Found before anything is attached for the pass itself, whose hooks must not see them; and
+        for each start, because a model may leave out the mask when it computes one position.
         """
-        if (start > 0) not in self._axes:
+        if start not in self._axes:
             rows = torch.arange(self.inputs.prompts)
             once, twice = (self._rehearsed(r, start, caching) for r in (rows, rows.repeat(2)))
-            self._axes[start > 0] = axes_of(once, twice)
-        return self._axes[start > 0]
+            self._axes[start] = axes_of(once, twice)
+        return self._axes[start]
 
     def _rehearsed(self, rows: Tensor, start: int, caching: bool) -> dict[int, Call]:
         """How the blocks are called for some prompts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -93,15 +93,15 @@ class Spot:
         """The chosen part of `x`, a copy, in the site's layout."""
         if self._everything():
             return x.clone()
-        picked = self._inward(x)[self._index(x.device)]
-        return self._outward(picked)
+        picked = self.inward(x)[self.index(x.device)]
+        return self.outward(picked)
 
     def put(self, x: Tensor, new: Tensor) -> Tensor:
         """A new tensor: `x` with `new` in the chosen part."""
         if self._everything():
             return new.clone()  # the model may add to it in place, and it may be the user's own
-        inner, given = self._inward(x), self._inward(new)
-        index = self._index(x.device)
+        inner, given = self.inward(x), self.inward(new)
+        index = self.index(x.device)
         valid = self._valid()
         if valid is not None:
             valid = valid.to(x.device)
@@ -109,7 +109,7 @@ class Spot:
             mask = valid.reshape(*valid.shape, *(1,) * (len(shape) - valid.ndim)).expand(shape)
             index = tuple(i.expand(shape)[mask] for i in index)
             given = given[mask]
-        return self._outward(inner.index_put(index, given))
+        return self.outward(inner.index_put(index, given))
 
     def fitted(self, values: Tensor, part: Tensor) -> Tensor:
         """Given values, aligned with the taken part: broadcast, and cut to what this pass has.
@@ -149,53 +149,15 @@ class Spot:
                 f"{list(self.whole.shape)} from position {self.offset}; the runs must agree in "
                 "width, have the same rows (or the other just one) and the asked positions"
             )
-        inner = self._inward(values)
-        rows = torch.zeros_like(self.lines) if values.shape[0] == 1 else self._own_rows()
+        inner = self.inward(values)
+        rows = torch.zeros_like(self.lines) if values.shape[0] == 1 else self.own_rows()
         index: list[Tensor] = [rows]
         if axis is not None:
             index = [rows[:, None], self.absolute().clamp_min(0)]
         if self.heads is not None:
             index = [i[..., None] for i in index] + [self.heads]
         picked = inner[tuple(i.to(values.device) for i in index)]
-        return self._outward(picked).to(part.device, part.dtype)
-
-    def batch_mean(self) -> Tensor:
-        """Mean over the rows and positions of the pass, with one row and position; no padding."""
-        x = self._inward(self.whole if self.own is None else self._own_batch())
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        real = None if self.own is not None or self.axes.positions is None else self.real
-        if real is not None and real.shape == x.shape[:2]:
-            wide = wide[real.to(x.device)][None]
-        over = (0,) if self.axes.positions is None else (0, 1)
-        found = wide.mean(over, keepdim=True).to(x.dtype)
-        if self.heads is not None:
-            found = found.index_select(2, self.heads.to(x.device))
-        return self._outward(found)
-
-    def drawn(self, part: Tensor, pool: Tensor | None, generator: torch.Generator) -> Tensor:
-        """What other rows of the batch have here, or rows of a pool."""
-        if pool is None:
-            return self._of_other_rows(part, generator)
-        own = self.whole.shape[0] if self.own is None else len(self.own)
-        if pool.ndim == part.ndim and self.axes.positions is not None:
-            draw = torch.randint(len(pool), (own,), generator=generator)
-            drawn = (
-                pool[draw.to(pool.device)] if len(pool) > 1 else pool.expand(own, *pool.shape[1:])
-            )
-            return self.same_place(drawn, part)
-        if self.axes.positions is None:
-            picked = pool[torch.randint(len(pool), (own,), generator=generator).to(pool.device)]
-            return self.fitted(picked[self._own_rows().to(pool.device)], part)
-        # Position after position, so that a longer text draws the same for its first positions.
-        last = int(self.absolute().max())
-        table = torch.randint(len(pool), (last + 1, own), generator=generator).T
-        draw = table[self._own_rows()[:, None], self.absolute().clamp_min(0)]
-        picked = pool[draw.to(pool.device)]
-        if self.axes.heads is not None and picked.ndim < part.ndim:
-            picked = picked.unsqueeze(2)
-        if picked.ndim != part.ndim or picked.shape[-1] != part.shape[-1]:
-            raise self.misfit(list(pool.shape), part)
-        return self._outward(picked).to(part.device, part.dtype).expand(part.shape)
+        return self.outward(picked).to(part.device, part.dtype)
 
     def skipped(self, part: Tensor) -> Tensor:
         """What there is when a block or sublayer is skipped."""
@@ -213,29 +175,22 @@ class Spot:
             )
         return self.take(self.before.to(part.device, part.dtype))
 
-    def _of_other_rows(self, part: Tensor, generator: torch.Generator) -> Tensor:
-        x = self.whole if self.own is None else self._own_batch()
-        if len(x) < 2:
+    def own_batch(self) -> Tensor:
+        """The site's tensor for the change's own batch.
+
+        Raises:
+            ValueError: some of its rows are not in this batch.
+        """
+        if self.own is None:
+            return self.whole
+        if bool((self.own < 0).any()):
             raise ValueError(
-                f"resample at {self.site!r}: the batch has one row, so there is no other to take "
-                "from; give a pool, or a batch of several texts"
+                f"{self.change} at {self.site!r} looks at all rows of its batch, but they are run "
+                "in several parts; give it values of its own, or run all rows together"
             )
-        # A random cycle: nobody gets their own.
-        order = torch.randperm(len(x), generator=generator)
-        others = torch.empty_like(order)
-        others[order] = order.roll(1)
-        picked = x[others[self._own_rows()].to(x.device)]
-        return replace(self, batch=torch.arange(len(picked)))._taken_all(picked)
+        return self.whole[self.own.to(self.whole.device)]
 
-    def _taken_all(self, picked: Tensor) -> Tensor:
-        return self._outward(self._inward(picked)[self._index(picked.device)])
-
-    def _own_batch(self) -> Tensor:
-        assert self.own is not None
-        here = self.own[self.own >= 0]
-        return self.whole[here.to(self.whole.device)]
-
-    def _own_rows(self) -> Tensor:
+    def own_rows(self) -> Tensor:
         """Numbers of the changed rows within the change's own batch, [r]."""
         if self.own is None:
             return self.rows()
@@ -289,7 +244,7 @@ class Spot:
             )
         return self.lines if count == self.count else torch.zeros_like(self.lines)
 
-    def _index(self, device: torch.device) -> tuple[Tensor, ...]:
+    def index(self, device: torch.device) -> tuple[Tensor, ...]:
         """Index of the part among the axes rows, positions, heads."""
         rows = self.rows()[:, None]
         found = [rows]
@@ -308,9 +263,9 @@ class Spot:
         there = self.absolute() >= 0
         return None if bool(there.all()) else there.expand(len(self.lines), -1)
 
-    def _inward(self, x: Tensor) -> Tensor:
+    def inward(self, x: Tensor) -> Tensor:
         """Axes in the order rows, positions, heads, rest."""
         return x.transpose(1, 2) if self.axes.positions == 2 else x
 
-    def _outward(self, x: Tensor) -> Tensor:
-        return self._inward(x)
+    def outward(self, x: Tensor) -> Tensor:
+        return self.inward(x)

@@ -17,6 +17,7 @@ from layerscope.hooks.lanes import EachBlock, Lanes, Rows, rows_of
 from layerscope.hooks.outcome import Outcome, Part, put_together
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.recording import NotReplayable, Pass, logits_of
+from layerscope.hooks.stage import Stage
 from layerscope.hooks.trust import differs, untrusted
 from layerscope.hooks.watch import Listener, places
 from layerscope.hooks.what_if import WhatIf, entry, stream_index
@@ -172,10 +173,12 @@ def _by_blocks(
         asked.each_block,
         head=asked.last != 0,
     )
+
+    def play(stage: Stage) -> Tensor | None:
+        return lanes.play(stage, *_first(stage, batch, stream))
+
     output, stage = work.perform(
-        lambda stage: lanes.play(
-            stage, stage.stream if stream is None else stream[batch.begin][:, batch.offset :]
-        ),
+        play,
         start=batch.offset,
         last=asked.last or None,
         caching=bool(asked.generate),
@@ -207,6 +210,17 @@ def _by_blocks(
         noise=_noise(answers[: len(lanes.bases)], logits, lanes.bases),
         generated=generated,
     )
+
+
+def _first(
+    stage: Stage, batch: Batch, stream: Sequence[Tensor] | None
+) -> tuple[Tensor, Tensor | None]:
+    """What enters the first block that runs, and what entered the one before it."""
+    if stream is None:
+        return stage.stream, None
+    first = stream[batch.begin][:, batch.offset :]
+    before = stream[batch.begin - 1][:, batch.offset :] if batch.begin else None
+    return first, before
 
 
 def _with_hooks(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from layerscope.hooks.attention import AttentionListener
 from layerscope.hooks.ledger import Emit, Ledger, StopForward
 from layerscope.hooks.live import Live, Notes
-from layerscope.hooks.passes import ForwardPass, leading_to, recomputing, trail
+from layerscope.hooks.passes import ForwardPass, ignored, leading_to, trail
 from layerscope.hooks.places import (
     AttentionTap,
     Place,
@@ -129,7 +129,7 @@ class Listener:
     def _tapped(
         self, module: nn.Module, side: str, taps: Mapping[str, Tap], read: Callable[[Tap], Tensor]
     ) -> None:
-        if recomputing():
+        if ignored():
             return
         call = self.passing.number((module, side))
         for site, tap in taps.items():

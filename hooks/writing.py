@@ -9,7 +9,7 @@ what comes after it in the stream is moved by the same amount.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from layerscope.hooks.attention_writing import AttentionWriter
 from layerscope.hooks.change import Change
 from layerscope.hooks.live import Live, Notes
 from layerscope.hooks.offsets import Offsets
-from layerscope.hooks.passes import ForwardPass, leading_to, recomputing, trail
+from layerscope.hooks.passes import ForwardPass, ignored, leading_to, recomputing, trail
 from layerscope.hooks.places import AttentionTap, Tap, module_at, pick, put, put_input
 from layerscope.hooks.positions import highest, is_empty
 from layerscope.hooks.sites import layer_of
@@ -185,7 +185,11 @@ class Writer:
         module = getattr(module, "_stands_for", module)
         key = (module, side, use.__name__)
 
-        def here() -> Iterator[tuple[str, Tap]]:
+        def here() -> Iterable[tuple[str, Tap]]:
+            if recomputing():
+                raise _checkpointed()
+            if ignored():
+                return ()
             call = self.passing.number(key)
             return ((site, tap) for site, tap in taps.items() if tap.call == call)
 
@@ -214,8 +218,6 @@ class Writer:
 
     def _write(self, site: str, live: Live) -> Tensor | None:
         """What takes the place of a tensor, in the model's layout; None leaves it."""
-        if recomputing():
-            raise _checkpointed()
         x = old = live.value
         offset = self.offset_of(site, x)
         if site in self._moved:

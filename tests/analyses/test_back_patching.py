@@ -32,6 +32,7 @@ from layerscope.analyses.back_patching_table import Asked, Sweep, Tries, table
 from layerscope.analyses.back_patching_tries import Trier, has_word
 from layerscope.finding import Finding
 from layerscope.hooks.anatomy import anatomy
+from layerscope.hooks.load import tokenizer_of
 from layerscope.hooks.places import module_at
 from layerscope.hooks.prompts import as_prompts
 from layerscope.planted import families
@@ -128,7 +129,7 @@ def swept(planted: TwoHop) -> dict[int, Sweep]:
     answers = as_answers(planted.model, prompts, planted.answers.tolist())
     places = {position: tuple((position,) for _ in prompts.ids) for position in (ENTITY, LAST)}
     other = Control(OTHER, lambda whose, own: own.roll(1, dims=1))  # the next entity's
-    controls = dict.fromkeys(places, [other])
+    controls = {position: [other] for position in places}
     return Trier(planted.model, prompts, answers, all_pairs(8)).sweeps(places, controls)
 
 
@@ -253,25 +254,46 @@ def test_unequal_prompts_in_one_call_equal_single_calls(family: str) -> None:
 
 
 def test_stories260k_equals_plain_hooks(shared_data: Path) -> None:
-    from layerscope.hooks.load import load_model, tokenizer_of
+    from layerscope.hooks.load import load_model
 
     model = load_model(shared_data / "stories260K" / "hf")
-    texts, answers = (
-        ["Once upon a time, there was a", "Lily liked to play in the"],
-        ["little", "park"],
-    )
-    finding = quiet(model, texts, answers, at=[-1, "Lily"], control=False)
-    tokenizer = tokenizer_of(model)
-    ids = [torch.tensor(tokenizer(text)["input_ids"]) for text in texts]
-    wholes = [tokenizer(f"{t} {a}")["input_ids"] for t, a in zip(texts, answers, strict=True)]
-    after = [whole[len(one) :] for whole, one in zip(wholes, ids, strict=True)]
-    encoded = tokenizer(texts[1])
-    name = max(i for i in range(len(ids[1])) if (encoded.token_to_chars(i) or (99,))[0] < 4)
-    expected = by_hand(model, ids, after, [-1, name])
-    lines = finding.lines(kind="prompt", estimator=LIKELIEST)
-    for i in range(2):
-        best = max(pairs_of(5), key=lambda pair: expected[pair][i])
-        assert lines.iloc[i]["logprob"] == pytest.approx(expected[best][i], abs=1e-5)
+    compare(model, None, "Once upon a time, there was a", "little girl", at=-1, place=-1)
+    compare(model, None, "Lily liked to play", "outside", at="Lily", place=1)
+
+
+def test_the_bundled_model_equals_plain_hooks() -> None:
+    from layerscope.demo import load_model, load_tokenizer
+
+    model, tokenizer = load_model(), load_tokenizer()
+    text = "The city of the friend of Anna is"
+    compare(model, tokenizer, text, "Paris", at="Anna", place=-2)
+    compare(model, tokenizer, text, "Paris", at="friend", place=-4)
+
+
+def compare(
+    model: nn.Module, tokenizer: Any, text: str, answer: str, *, at: int | str, place: int
+) -> None:
+    """All pairs of one prompt; `place` is where its position is known to be."""
+    tokenizer = tokenizer or tokenizer_of(model)
+    whole = tokenizer(f"{text} {answer}")["input_ids"]
+    ids = tokenizer(text)["input_ids"]
+    expected = by_hand(model, [torch.tensor(ids)], [whole[len(ids) :]], [place])
+    found = quiet(model, [text], [answer], at=at, control=False, tokenizer=tokenizer)
+    for (source, target), line in cells(found, states=OWN).iterrows():
+        assert line["logprob"] == pytest.approx(expected[source, target][0], abs=1e-5)
+
+
+def test_several_places_of_one_recording_equal_plain_hooks() -> None:
+    """One computed position needs no mask, several do: they must not be confused."""
+    model = families.build("llama")
+    prompts = list(families.batch("llama")["input_ids"])  # type: ignore[call-overload]
+    places = {"last": -1, "third from last": -3, "first": 0}
+    found = quiet(model, prompts, [7, 8], at=places, control=False)
+    for name, place in places.items():
+        expected = by_hand(model, prompts, [[7], [8]], [place, place])
+        lines = cells(found, position=name, states=OWN, group=WRONG)
+        for pair in pairs_of(3):
+            assert lines.loc[pair, "logprob"] == pytest.approx(sum(expected[pair]) / 2, abs=1e-5)
 
 
 # Generation.
@@ -426,7 +448,7 @@ def test_the_figure_draws_the_table(finding: BackPatchingFinding) -> None:
     column, row = list(maps[0].x).index(1), list(maps[0].y).index(5)
     assert maps[0].z[row][column] == own["value"] == 1
     bars = [trace for trace in figure.data if trace.type == "bar"]
-    assert {bar.name for bar in bars} == {"its own later state", "state of another prompt", "noise"}
+    assert {bar.name for bar in bars} == {"its own later state", "another prompt's state", "noise"}
 
 
 def test_the_finding_survives_saving(finding: BackPatchingFinding, tmp_path: Path) -> None:

@@ -72,9 +72,13 @@ def test_a_capture_inside_the_edit_sees_what_was_written(name: str) -> None:
         noise = torch.randn(own.shape, generator=torch.Generator().manual_seed(1))
         want = own.clone()
         want[1] += noise[1]
-        with torch.no_grad(), capture(model, site) as before:
-            with edit(model, {site: edits.add(noise[1:2], rows=1)}), capture(model, site) as after:
-                changed = run(model, inputs)
+        with (
+            torch.no_grad(),
+            capture(model, site) as before,
+            edit(model, {site: edits.add(noise[1:2], rows=1)}),
+            capture(model, site) as after,
+        ):
+            changed = run(model, inputs)
         torch.testing.assert_close(
             after[site], want, atol=2e-5, rtol=1e-4, msg=lambda m, s=site: s + m
         )
@@ -289,9 +293,11 @@ def test_patterns_of_sites_ints_and_lists_of_changes() -> None:
     with torch.no_grad():
         with edit(model, {"blocks.*.mlp_out": edits.zero(), -1: edits.scale(3.0)}) as running:
             got = run(model, inputs)
-        with edit(model, {f"transformer.h.{i}.mlp": edits.zero() for i in range(3)}):
-            with edit(model, {"transformer.h.2": edits.scale(3.0)}):
-                assert torch.equal(run(model, inputs), got)
+        with (
+            edit(model, {f"transformer.h.{i}.mlp": edits.zero() for i in range(3)}),
+            edit(model, {"transformer.h.2": edits.scale(3.0)}),
+        ):
+            assert torch.equal(run(model, inputs), got)
     assert repr(running) == (
         "Edit of GPT2LMHeadModel\n"
         "  blocks.0.mlp_out: zero\n"
@@ -364,9 +370,12 @@ def test_rows_positions_and_heads_are_those_chosen() -> None:
         for where, (rows, positions) in cases:
             for heads in [None, 2, [1, -1]] if site != sites[2] else [None]:
                 more = {} if heads is None else {"heads": heads}
-                with torch.no_grad(), edit(model, {site: edits.zero(**where, **more)}):
-                    with capture(model, site) as seen:
-                        run(model, inputs)
+                with (
+                    torch.no_grad(),
+                    edit(model, {site: edits.zero(**where, **more)}),
+                    capture(model, site) as seen,
+                ):
+                    run(model, inputs)
                 want = own[site].transpose(1, 2).clone() if site[-1] == "q" else own[site].clone()
                 mask = torch.zeros(want.shape[:2], dtype=torch.bool)
                 if (
@@ -504,9 +513,12 @@ def test_nested_edits_are_made_in_the_order_of_the_document() -> None:
         with torch.no_grad():
             with edit(model, {site: [edits.scale(0.5), lambda x: x + 0.1, edits.scale(2.0)]}):
                 want = run(model, inputs)
-            with edit(model, {site: edits.scale(0.5)}), capture(model, site) as between:
-                with edit(model, {site: [lambda x: x + 0.1, edits.scale(2.0)]}):
-                    got = run(model, inputs)
+            with (
+                edit(model, {site: edits.scale(0.5)}),
+                capture(model, site) as between,
+                edit(model, {site: [lambda x: x + 0.1, edits.scale(2.0)]}),
+            ):
+                got = run(model, inputs)
         torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(
             between[site], seen_at(model, inputs, [site])[site] * 0.5, atol=1e-6, rtol=1e-4

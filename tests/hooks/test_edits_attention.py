@@ -19,7 +19,7 @@ from layerscope.hooks.places import AttentionTap
 from layerscope.hooks.writing import Writer
 from layerscope.planted import families
 
-DECODERS = [n for n in families.names("decoder")]
+DECODERS = list(families.names("decoder"))
 ATTENTIVE = [
     *DECODERS,
     *families.names("encoder"),
@@ -94,9 +94,12 @@ def test_a_cut_edge_is_exactly_zero_and_the_rest_is_attention_by_hand(name: str)
 def test_a_cut_joins_the_mask_of_a_padded_batch(name: str) -> None:
     model, inputs = families.build(name), padded(name)
     own = seen_at(model, inputs, SITES)
-    with torch.no_grad(), edit(model, {SITES[3]: edits.cut([-1, 6], [5, 7])}):
-        with capture(model, SITES[3]) as seen:
-            assert model(**inputs).logits.isfinite().all()
+    with (
+        torch.no_grad(),
+        edit(model, {SITES[3]: edits.cut([-1, 6], [5, 7])}),
+        capture(model, SITES[3]) as seen,
+    ):
+        assert model(**inputs).logits.isfinite().all()
     real = inputs["attention_mask"].bool()
     want = own[SITES[3]].clone()
     index = torch.meshgrid(
@@ -174,9 +177,12 @@ def test_heads_of_a_cut_are_query_heads_in_grouped_attention() -> None:
     model, inputs = families.build("llama"), families.batch("llama")
     own = seen_at(model, inputs, SITES)
     assert own["blocks.1.k"].shape[1] == 2
-    with torch.no_grad(), edit(model, {SITES[3]: edits.cut([5], [1], heads=3)}):
-        with capture(model, SITES[3]) as seen:
-            model(**inputs)
+    with (
+        torch.no_grad(),
+        edit(model, {SITES[3]: edits.cut([5], [1], heads=3)}),
+        capture(model, SITES[3]) as seen,
+    ):
+        model(**inputs)
     assert seen[SITES[3]][:, 3, 5, 1].abs().max() == 0
     torch.testing.assert_close(seen[SITES[3]][:, :3], own[SITES[3]][:, :3])
 
@@ -230,17 +236,23 @@ def test_a_changed_pattern_weighs_the_values(name: str) -> None:
     own = seen_at(model, inputs, SITES)
     pattern, v = own[SITES[3]], own[SITES[2]]
     even = torch.full_like(pattern, 1 / pattern.shape[-1])
-    with torch.no_grad(), edit(model, {SITES[3]: edits.set_to(even)}) as running:
-        with capture(model, SITES[4]) as seen:
-            model(**inputs)
+    with (
+        torch.no_grad(),
+        edit(model, {SITES[3]: edits.set_to(even)}) as running,
+        capture(model, SITES[4]) as seen,
+    ):
+        model(**inputs)
     z = weighted(even, v)
     torch.testing.assert_close(seen[SITES[4]], z, atol=1e-5, rtol=1e-4)
     fused = name not in (*WRITTEN_OUT, "gemma2")
     assert any("written out" in note for note in running.notes) is fused
     # One head, one query: everything else as the model's own.
-    with torch.no_grad(), edit(model, {SITES[3]: edits.zero(at=3, heads=1)}):
-        with capture(model, SITES[4]) as seen:
-            model(**inputs)
+    with (
+        torch.no_grad(),
+        edit(model, {SITES[3]: edits.zero(at=3, heads=1)}),
+        capture(model, SITES[4]) as seen,
+    ):
+        model(**inputs)
     want = own[SITES[4]].clone()
     want[:, 3, 1] = 0
     torch.testing.assert_close(seen[SITES[4]], want, atol=1e-5, rtol=1e-4)
@@ -417,9 +429,13 @@ def test_captures_before_and_after_meet_what_is_there_at_their_turn() -> None:
         model, inputs = families.build(name), families.batch(name)
         sites = SITES[2:]
         own = seen_at(model, inputs, sites)
-        with torch.no_grad(), capture(model, sites) as outer:
-            with edit(model, {s: edits.scale(0.5) for s in sites}), capture(model, sites) as inner:
-                model(**inputs)
+        with (
+            torch.no_grad(),
+            capture(model, sites) as outer,
+            edit(model, {s: edits.scale(0.5) for s in sites}),
+            capture(model, sites) as inner,
+        ):
+            model(**inputs)
         torch.testing.assert_close(outer[sites[0]], own[sites[0]])
         torch.testing.assert_close(inner[sites[0]], 0.5 * own[sites[0]])
         torch.testing.assert_close(outer[sites[1]], own[sites[1]], atol=1e-6, rtol=1e-4)

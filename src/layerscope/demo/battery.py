@@ -94,7 +94,8 @@ def run(out: str | Path, *, quick: bool = False, progress: bool = True) -> Path:
 
     Args:
         out: The HTML file to write.
-        quick: Fewer sentences, two probes instead of four, and no untrained twin.
+        quick: Fewer sentences, two probes instead of four, no untrained twin, and back-patching
+            at the last token only.
         progress: Whether to show progress bars.
 
     Returns:
@@ -106,9 +107,10 @@ def run(out: str | Path, *, quick: bool = False, progress: bool = True) -> Path:
 
 
 def findings(*, quick: bool = False, progress: bool = True) -> list[Finding]:
-    """Anatomy, data, a probe for each label, and the recall of facts, in the order of the report."""
+    """Anatomy, data, a probe for each label, recall and chaining of facts: the report's order."""
     from layerscope.corpus import bundled
     from layerscope.demo import load_model
+    from layerscope.demo.chains import chains
     from layerscope.demo.recall import recall
     from layerscope.hooks.anatomy import anatomy
 
@@ -125,6 +127,7 @@ def findings(*, quick: bool = False, progress: bool = True) -> list[Finding]:
             for kind in (QUICK_QUESTIONS if quick else QUESTIONS)
         ),
         _named(recall(model)),
+        _named(chains(model, names=not quick, progress=progress)),
     ]
 
 
