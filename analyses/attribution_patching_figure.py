@@ -42,5 +42,5 @@ def maps_and_checks(table: pd.DataFrame) -> go.Figure:
         **left[0],
     )
     figure.update_xaxes(title="estimated by the gradient", tickformat=".0%", **left[0])
-    figure.update_yaxes(title="patched for real", tickformat=".0%", **left[0])
+    figure.update_yaxes(title="patched for real", tickformat=".0%", side="right", **left[0])
     return themed(figure)

@@ -96,7 +96,7 @@ class Trier:
         controls: Sequence[Control],
         into: Sweep,
     ) -> None:
-        own = run.residuals[1:][:, :, list(at)]
+        own = torch.stack([_left(run, block, at) for block in range(run.n_blocks)])
         whose = work.prompt.tolist()
         states = [(into.tries[OWN][0], own)]
         drawn = {kind: iter(tries) for kind, tries in into.tries.items()}
@@ -126,7 +126,7 @@ class Trier:
             of.append(torch.arange(len(run)).repeat(len(chosen)))
         if work.speaks:  # the baseline speaks as a what-if that changes nothing
             last = run.n_blocks - 1
-            value = run.residuals[-1][:, list(at)]
+            value = _left(run, last, at)
             changes.append({f"blocks.{last}.resid_post": set_to(value, at=list(at))})
             of.append(torch.arange(len(run)))
         out = run.lanes(changes, of=of, last=work.k, generate=self.generate if work.speaks else 0)
@@ -190,6 +190,11 @@ class _Work:
     @property
     def k(self) -> int:
         return 1 if self.batch is None else self.batch.k
+
+
+def _left(run: Recording, block: int, at: tuple[int, ...]) -> Tensor:
+    """The stream that left a block at some positions, [b, k, d]."""
+    return run[f"blocks.{block}.resid_post"][:, list(at)]
 
 
 def _tries_at_once(run: Recording, work: _Work) -> int:

@@ -78,6 +78,10 @@ def causal_tracing(
             embeddings as input.
     """
     started = time.perf_counter()
+    if samples < 1:
+        raise ValueError(f"samples is at least 1, got {samples}")
+    if not noise > 0:
+        raise ValueError(f"noise is a positive number, got {noise}")
     asked = as_prompts(model, prompts, tokenizer)
     wanted = as_answers(model, asked, answers)
     require_decoder(model, asked)

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 PANELS = {
     "relative_norm": "norm of what is added / norm of the stream",
     "cosine": "its cosine with the stream (below 0: erases)",
-    "kl_lens_final": "KL(lens || final) at the block's input (nats)",
+    "kl_lens_final": "KL(lens || final) at the block's input, in nats",
     "overlap": "share of the final top tokens, at the block's input",
 }
 _PARTS = {"block": SEQUENCE[0], "attention": SEQUENCE[1], "mlp": SEQUENCE[2]}
+_TICKS = [scale * digit for scale in (0.001, 0.01, 0.1, 1, 10, 100) for digit in (1, 3)]
 _INPUT = "input of the block"
 _TWIN = "untrained twin (block)"
 
@@ -48,7 +49,7 @@ def panels(table: pd.DataFrame) -> go.Figure:
 def _axis(figure: go.Figure, measure: str, row: int) -> None:
     if measure == "relative_norm":
         # Block 0 reads bare embeddings and may add many times their norm.
-        figure.update_yaxes(type="log", dtick="D2", row=row)
+        figure.update_yaxes(type="log", tickvals=_TICKS, row=row)
     elif measure == "cosine":
         figure.add_hline(y=0, line={"color": COLORS["baseline"], "dash": "dot"}, row=row, col=1)
     elif measure == "overlap":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -54,7 +55,7 @@ def cosines(model: nn.Module, texts: Texts, dropped: Sequence[Part]) -> Cosines:
     chosen = plan(model_sites(model))
     found = Cosines(chosen.pairs, () if dropped else chosen.stream)
     sites = sites_of([s for p in chosen.pairs for s in (p.before, p.after)])
-    with edit(model, changes_of(dropped)):
+    with edit(model, changes_of(dropped)) if dropped else nullcontext():
         for states, groups, positions in from_texts(model, texts, sites, tokens=2048):
             found.update(states, groups, positions)
     return found
@@ -82,7 +83,7 @@ def consecutive(found: Cosines, most: int) -> list[list[Part]]:
     runs = [(p.layer, 1) for p in found.pairs if p.part == "block"]
     blocks = [i for i, p in enumerate(found.pairs) if p.part == "block"]
     values = [*means[blocks], *means[len(found.pairs) :]]
-    best = {}
+    best: dict[int, tuple[float, int]] = {}
     for (start, n), value in zip([*runs, *found.gaps], values, strict=True):
         if n not in best or value > best[n][0]:
             best[n] = (value, start)

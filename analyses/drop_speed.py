@@ -13,9 +13,9 @@ from layerscope.analyses.drop_losses import changes_of
 from layerscope.analyses.texts import Texts
 from layerscope.hooks.bypass import Part, bypassed
 from layerscope.hooks.edits import edit
+from layerscope.hooks.inputs import accepted
 from layerscope.hooks.load import device_of
 from layerscope.hooks.quiet import evaluating
-from layerscope.hooks.inputs import accepted
 from layerscope.hooks.trust import differs
 
 TOKENS = 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.analyses.depth_scores import depth_score
-from layerscope.analyses.token_maps import Case, cases, lines_of, profile_lines, table_of
+from layerscope.analyses.token_maps import cases, lines_of, profile_lines, table_of
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.prompts import as_prompts
@@ -73,7 +73,7 @@ def integrated_gradients(
     answers: Sequence[Any],
     *,
     part: Literal["block", "attention", "mlp"] = "block",
-    steps: int = 20,
+    steps: int = 32,
     rule: Literal["middle", "left", "gauss"] = "middle",
     tokenizer: Any = None,
     seed: int = 0,
@@ -102,7 +102,7 @@ def integrated_gradients(
         An `IntegratedGradientsFinding`; its ``error`` says how complete each sum is.
 
     Raises:
-        ValueError: an unknown part or rule, fewer than one step, or answers that do not fit.
+        ValueError: an unknown part or rule, fewer than two steps, or answers that do not fit.
     """
     from tqdm.auto import tqdm
 
@@ -111,8 +111,8 @@ def integrated_gradients(
             f"part is one of {', '.join(SITES)} and rule one of {', '.join(RULES)}; got {part!r} "
             f"and {rule!r}"
         )
-    if steps < 1:
-        raise ValueError(f"a path has at least 1 step, not {steps}")
+    if steps < 2:
+        raise ValueError(f"a path has at least 2 steps, not {steps}")
     started = time.perf_counter()
     given = as_prompts(model, prompts, tokenizer)
     listed, notes = cases(model, given, answers)
@@ -123,7 +123,9 @@ def integrated_gradients(
     for case in tqdm(listed, desc="integrated gradients", disable=not progress):
         run = record(model, case.ids, keep=sites)
         evaluations += blocks
-        found = [path(run, site, case, steps=steps, rule=rule) for site in sites]
+        found = [
+            path(run, site, case.probability, last=case.k, steps=steps, rule=rule) for site in sites
+        ]
         attributions = torch.stack([one.attribution for one in found])
         new = lines_of(given, case, sites, attributions)
         lines += [line | found[line["layer"]].numbers for line in new]
@@ -170,13 +172,22 @@ class Path:
         return {"reached": self.reached, "start": self.start, "error": self.error}
 
 
-def path(run: Recording, site: str, case: Case, *, steps: int, rule: str = "middle") -> Path:
-    """Attribute the answer's probability to the positions of a recorded site.
+def path(
+    run: Recording,
+    site: str,
+    measure: Callable[[Tensor], Tensor],
+    *,
+    last: int,
+    steps: int,
+    rule: str = "middle",
+) -> Path:
+    """Attribute a number to the positions of a recorded site.
 
     Args:
-        run: A recording of this one prompt, with `site` kept.
+        run: A recording of one prompt, with `site` kept.
         site: A residual site, `attn_out` or `mlp_out`.
-        case: What is asked of the prompt.
+        measure: The number `[n]`, from logits `[n, last, vocab]` at the last positions.
+        last: At how many last positions logits are read.
         steps: Points on the path; they run as rows of one batch.
         rule: ``middle``, ``left`` or ``gauss``.
     """
@@ -189,9 +200,9 @@ def path(run: Recording, site: str, case: Case, *, steps: int, rule: str = "midd
     def score(values: Tensor) -> Tensor:
         nonlocal spent
         with_slopes = torch.is_grad_enabled() and values.requires_grad
-        out = run.replay(site, values, of=[0] * len(values), last=case.k, grad=with_slopes)
+        out = run.replay(site, values, of=[0] * len(values), last=last, grad=with_slopes)
         spent += out.evaluations * (3 if with_slopes else 1)
-        return case.probability(out.logits)
+        return measure(out.logits)
 
     found = IntegratedGradients(score).attribute(
         here, baselines=baseline, n_steps=steps, method=RULES[rule]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.patching_figure import limit_of, shown
-from layerscope.theme import DIVERGING, SEQUENCE, faded, plain, themed
+from layerscope.theme import SEQUENCE, faded, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def lines(table: pd.DataFrame) -> go.Figure:
         )
     figure.add_hline(y=0, line={"width": 1, "dash": "dot", "color": "#7d7d7d"})
     figure.update_xaxes(title=f"{_window(table)}", dtick=_step(table))
-    figure.update_yaxes(title=AXIS, tickformat="+.0%")
+    figure.update_yaxes(title=AXIS, tickformat=".0%")
     return themed(figure.update_layout(hovermode="closest", showlegend=True))
 
 
@@ -68,7 +68,7 @@ def token_map(table: pd.DataFrame) -> go.Figure:
             ygap=1,
         )
     )
-    bar = {"title": {"text": AXIS, "side": "right"}, "tickformat": "+.0%"}
+    bar = {"title": {"text": AXIS, "side": "right", "font": {"size": 13}}, "tickformat": ".0%"}
     figure.update_xaxes(title=_window(table), dtick=_step(table), showgrid=False)
     figure.update_yaxes(
         title="token the last position cannot see",
@@ -79,7 +79,6 @@ def token_map(table: pd.DataFrame) -> go.Figure:
     )
     figure.update_layout(
         coloraxis={
-            "colorscale": list(DIVERGING),
             "cmin": -limit,
             "cmid": 0,
             "cmax": limit,

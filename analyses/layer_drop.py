@@ -103,16 +103,12 @@ def layer_drop(
     losses = Losses(model, held_out)
     table = _table(losses, sets, draws, seed, progress)
     if speed:
-        slow = _speed(model, held_out, table, sets[chosen[0]], notes, progress)
-    else:
-        slow = table
+        table = _speed(model, held_out, table, sets[chosen[0]], notes, progress)
     notes.append(
         f"Parts were chosen on {len(choosing)} texts and measured on {len(held_out)} others."
     )
     return DropFinding(
-        table=slow.assign(part=part, n=int(losses.counts.sum()))[
-            [c for c in COLUMNS if c in slow or c in ("part", "n")]
-        ],
+        table=_ordered(table.assign(part=part, n=int(losses.counts.sum()))),
         provenance=Provenance(
             model=title(model),
             data=f"{given.name}, {len(texts)} texts of {texts.tokens:,} tokens",
@@ -192,6 +188,7 @@ def _table(
     import pandas as pd
     from tqdm.auto import tqdm
 
+    named: list[tuple[str, int | None, Sequence[Part]]]
     named = [(order, None, dropped) for order, several in sets.items() for dropped in several]
     named += [("random", d, dropped) for d, several in enumerate(draws) for dropped in several]
     unique = {tuple(sorted(dropped)): None for _, _, dropped in named}
@@ -211,6 +208,10 @@ def _table(
     table["n_groups"] = int((losses.counts > 0).sum())
     table["unit"], table["estimator"] = "nats/token", "mean over tokens"
     return table
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[column for column in COLUMNS if column in table]]
 
 
 def _line(

@@ -58,7 +58,11 @@ def losses_and_time(finding: DropFinding) -> go.Figure:
     step = max(1, round(float(table["dropped"].max()) / 16))
     figure.update_xaxes(title=f"{part} left out", dtick=step)
     figure.update_layout(
-        title="", height=680 if timed else 450, hovermode="closest", margin={"t": 110}
+        title="",
+        height=680 if timed else 450,
+        hovermode="closest",
+        margin={"t": 120},
+        legend={"y": 1.05},
     )
     figure.update_annotations(x=0, xanchor="left", font_size=14)
     return themed(figure)

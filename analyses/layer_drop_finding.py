@@ -58,10 +58,10 @@ class DropFinding(Finding):
         mild = chosen[chosen["added"] < MILD]
         if len(mild):
             most = mild[mild["dropped"] == mild["dropped"].max()]
-            best = most.loc[most["added"].idxmin()]
+            best = most.iloc[int(most["added"].argmin())]
             text = f"{best['dropped']} of the {part} can go for {best['added']:+.3f} nats/token"
         else:
-            best = chosen.loc[chosen["added"].idxmin()]
+            best = chosen.iloc[int(chosen["added"].argmin())]
             text = (
                 f"None of the {part} can go for less than {MILD} nats/token: the best choice, "
                 f"{best['dropped']} of them, costs {best['added']:+.3f}"

@@ -51,7 +51,11 @@ def curves_and_map(finding: SkipFinding) -> go.Figure:
         figure.update_yaxes(title=_UNITS[measure], row=row, col=1)
     _map(figure, finding, rows, done)
     figure.update_layout(
-        title="", height=330 * len(panels) + 480, hovermode="closest", margin={"t": 90}
+        title="",
+        height=330 * len(panels) + 480,
+        hovermode="closest",
+        margin={"t": 100},
+        legend={"y": 1.03},
     )
     figure.update_annotations(x=0, xanchor="left", font_size=14)
     return themed(figure)

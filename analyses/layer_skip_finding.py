@@ -18,7 +18,7 @@ DONE = {"skip": "skipped", "repeat": "run twice", "swap": "swapped with the next
 class SkipFinding(Finding):
     """Effects of changing each block, on later blocks and on the output."""
 
-    question: ClassVar[str] = "What is lost when a layer is skipped?"
+    question: ClassVar[str] = "What changes when a layer is skipped, repeated or swapped?"
 
     def answer(self) -> str:
         """The block that matters most and least to the output, and how far effects reach."""
@@ -28,10 +28,7 @@ class SkipFinding(Finding):
         far = self.matrix("later")
         rest = [float(far.loc[i, i + 1]) for i in far.index if i + 1 in far.columns]
         if rest and change == "skip":
-            told.append(
-                f"The block right after it changes its own contribution by {_mean(rest):.0%} on "
-                "average"
-            )
+            told.append(f"What the next block adds then changes by {_mean(rest):.0%} on average")
             told[-1] += self._direct(rest)
         return ". ".join(told) + "."
 
@@ -77,7 +74,10 @@ class SkipFinding(Finding):
             return ""
         passed = _mean([float(far.loc[i, j]) for i, j in pairs])
         straight = _mean([float(near.loc[i, j]) for i, j in pairs])
-        return f"; blocks further on by {passed:.0%}, of which {straight:.0%} is read directly"
+        return (
+            f"; blocks further on by {passed:.0%}, and by {straight:.0%} where nothing else changes "
+            "than the skipped block's part of their input"
+        )
 
     def figure(self) -> go.Figure:
         """Effects on the output by block, above the map of effects on later blocks."""

@@ -250,8 +250,8 @@ def _notes(
         )
     if twin and "logit" in lenses:
         notes.append(
-            "An untrained twin's layers all say about the same, so its KL is small everywhere; "
-            "what counts is the fall from layer to layer, which it does not have."
+            "An untrained twin says nearly the same at every layer, so its KL is small and its "
+            "agreement may be large; what counts is the change from layer to layer, which it lacks."
         )
     return notes
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 PANELS = {
-    "kl_final_lens": "KL to the final prediction (nats)",
+    "kl_final_lens": "KL(final || lens), in nats",
     "agreement": "top token is already the final one",
-    "surprisal": "surprisal of the next token (nats)",
+    "surprisal": "surprisal of the next token, in nats",
 }
 """Measures that are drawn, and what stands above each panel."""
 _BASELINE = "the same guess everywhere"

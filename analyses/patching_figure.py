@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerscope.analyses.patching_finding import missing
-from layerscope.theme import DIVERGING, plain, themed
+from layerscope.theme import plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,8 @@ TITLES = {
 """What a kind of site is called above its map."""
 
 
+GAP, MARGINS = 96, 116
+"""Pixels between two rows of maps, for the axis of one and the title of the other; and around all."""
 Panel = tuple[str, "pd.DataFrame"]
 """A title, and the lines of the table that are drawn under it."""
 
@@ -38,7 +40,7 @@ def maps(table: pd.DataFrame) -> go.Figure:
 
 
 def grid(
-    panels: Sequence[Panel], more: Sequence[str] = (), per_row: int = 3
+    panels: Sequence[Panel], more: Sequence[str] = ()
 ) -> tuple[go.Figure, list[dict[str, int]]]:
     """The maps as subplots, and the places that are left for panels titled `more`."""
     import pandas as pd
@@ -46,14 +48,15 @@ def grid(
     from plotly.subplots import make_subplots
 
     count = len(panels) + len(more)
-    columns = min(per_row, count)
+    columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
     rows = -(-count // columns)
+    inner, height = _heights(panels, rows)
     figure = make_subplots(
         rows=rows,
         cols=columns,
         subplot_titles=[*(title for title, _ in panels), *more],
         horizontal_spacing=0.04,
-        vertical_spacing=0.24 / rows,
+        vertical_spacing=GAP / (height - MARGINS),
     )
     cells = [{"row": i // columns + 1, "col": i % columns + 1} for i in range(count)]
     for (_, part), cell in zip(panels, cells, strict=False):
@@ -62,14 +65,19 @@ def grid(
     limit = limit_of(pd.concat([part["value"] for _, part in panels]))
     figure.update_layout(
         coloraxis={
-            "colorscale": list(DIVERGING),
             "cmin": -limit,
             "cmid": 0,
             "cmax": limit,
-            "colorbar": {"tickformat": ".0%", "len": 1 / rows, "y": 1, "yanchor": "top"},
+            "colorbar": {
+                "tickformat": ".0%",
+                "lenmode": "pixels",
+                "len": inner + 20,
+                "y": 1,
+                "yanchor": "top",
+            },
         },
-        height=_height(panels, rows),
-        margin={"t": 64},
+        height=height,
+        margin={"t": 64, "b": 52},
     )
     figure.update_annotations(font={"size": 13})
     return figure, cells[len(panels) :]
@@ -88,8 +96,9 @@ def panels_of(table: pd.DataFrame) -> list[Panel]:
     found = []
     for (way, kind), part in table.groupby(["direction", "kind"], sort=False):
         title = TITLES.get(str(kind), str(kind))
-        if part["head"].notna().any() and part["token"].nunique() > 1:
-            for token, here in part.groupby("token", sort=False):
+        if part["head"].notna().any() and len(set(_lines(part))) > 1:
+            places = part.groupby(["position", "token"], sort=False, dropna=False)
+            for (_, token), here in places:
                 found.append((f"{title} at {plain(str(token).strip())}", here))
         else:
             found.append((f"{title}<br>{way}" if several else title, part))
@@ -157,6 +166,8 @@ def hover(row: Any) -> str:
     )
 
 
-def _height(panels: Sequence[Panel], rows: int) -> int:
+def _heights(panels: Sequence[Panel], rows: int) -> tuple[int, int]:
+    """Pixels of one map, and of the whole figure."""
     lines = max(part.groupby("layer").size().max() for _, part in panels)
-    return int(rows * max(250, 130 + 26 * lines))
+    inner = int(max(150, 26 * lines))
+    return inner, rows * inner + (rows - 1) * GAP + MARGINS

@@ -18,10 +18,12 @@ def piece(tokenizer: Any, token: int) -> str:
     if tokenizer is None:
         return str(token)
     text: str = tokenizer.decode([token])
-    own = tokenizer.convert_ids_to_tokens(token)
+    own = str(tokenizer.convert_ids_to_tokens(token))
+    if own in _SPACES:
+        return " "
     if not text or "\ufffd" in text:
-        return str(own)
-    return f" {text}" if str(own).startswith(_SPACES) and not text.startswith(" ") else text
+        return own
+    return f" {text}" if own.startswith(_SPACES) and not text.startswith(" ") else text
 
 
 def shown(text: str, longest: int = LONGEST) -> str:

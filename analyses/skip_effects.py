@@ -80,8 +80,11 @@ class Output:
 
     def __init__(self, decode: Unembed, base: Tensor, ids: Tensor) -> None:
         self.decode, self.ids = decode, ids
-        self.base = self._log_probabilities(base)
+        self.base = _log_probabilities(decode(base))
+        self.probabilities = self.base.exp()
+        self.loss = self._loss(self.base)
 
+    @torch.no_grad()
     def of(self, streams: Tensor, wanted: Sequence[Lane]) -> dict[str, tuple[Tensor, Tensor]]:
         """Sum and largest size over the tokens read, ``[lanes, texts]`` each, for every measure.
 
@@ -90,40 +93,27 @@ class Output:
             wanted: The lanes.
         """
         size = max(1, LOGITS // (16 * self.base.numel()))
-        parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        for start in range(0, len(wanted), size):
-            lanes = wanted[start : start + size]
-            read = torch.tensor([lane.read for lane in lanes])
-            for name, values in self._values(streams[start : start + size]).items():
-                parts.setdefault(name, []).append(_reduced(values, read))
-        return {
-            name: (torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]))
-            for name, pairs in parts.items()
-        }
+        found: list[dict[str, Tensor]] = []
+        for part in streams.split(size):
+            # One lane at a time: what is compared then stays near the processor.
+            found += [self._values(logits) for logits in self.decode(part)]
+        read = torch.tensor([lane.read for lane in wanted])
+        return {name: _reduced(torch.stack([x[name] for x in found]), read) for name in found[0]}
 
-    def _values(self, streams: Tensor) -> dict[str, Tensor]:
-        changed = self._log_probabilities(streams)
-        p = self.base.exp()
-        return {
-            "output": (p - changed.exp()).norm(dim=-1),
-            "divergence": (p * (self.base - changed)).sum(-1).clamp_min(0),
-            "loss": self._loss(changed) - self._loss(self.base),
-        }
-
-    @property
-    def base_loss(self) -> Tensor:
-        """Loss of the unchanged model at each position that has a next token."""
-        return self._loss(self.base)
+    def _values(self, logits: Tensor) -> dict[str, Tensor]:
+        changed = _log_probabilities(logits)
+        loss = self._loss(changed) - self.loss
+        divergence = torch.linalg.vecdot(self.probabilities, self.base - changed)
+        distance = changed.exp_().sub_(self.probabilities).norm(dim=-1)
+        return {"output": distance, "divergence": divergence.clamp_min(0), "loss": loss}
 
     def _loss(self, log_probabilities: Tensor) -> Tensor:
         following = self.ids[:, 1:, None].to(log_probabilities.device)
-        known = log_probabilities[..., :-1, :]
-        return -known.gather(-1, following.expand(*known.shape[:-1], 1))[..., 0]
+        return -log_probabilities[:, :-1].gather(-1, following)[..., 0]
 
-    def _log_probabilities(self, stream: Tensor) -> Tensor:
-        logits = self.decode(stream)
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        return logits.to(wide).log_softmax(-1)
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 def _reduced(values: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:

@@ -84,8 +84,10 @@ def _every(prompts: Prompts, others: Prompts | None) -> list[Place]:
 def _shown(tokens: Sequence[str] | dict[str, None]) -> str:
     """One token, two that alternate, or the first of many."""
     different = list(tokens)
-    if len(different) <= 2:
-        return " / ".join(different)
+    if len(different) == 1:
+        return different[0]
+    if len(different) == 2:
+        return " / ".join(token.strip() or repr(token) for token in different)
     return f"{different[0]} …"
 
 

@@ -97,14 +97,14 @@ def _putting(state: Tensor) -> Callable[..., Tensor]:
 
 def with_nnsight(model: LlamaForCausalLM, ids: Tensor) -> Way:
     """The same loop in nnsight's words."""
-    from nnsight import NNsight
+    import nnsight
 
-    wrapped = NNsight(model)
+    wrapped = nnsight.NNsight(model)
     layers = wrapped.model.layers
 
     def run() -> Tensor:
         with wrapped.trace(ids):
-            states = [layer.output[:, -1].clone().save() for layer in layers]
+            states = nnsight.save([layer.output[:, -1].clone() for layer in layers])
         found = []
         for source, target in pairs_of(model):
             with wrapped.trace(ids):

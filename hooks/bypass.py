@@ -26,6 +26,10 @@ Call = Callable[[], object]
 def bypassed(model: nn.Module, parts: Iterable[Part], call: Call) -> Iterator[None]:
     """Inside, the model runs without these parts; their norms still run.
 
+    Right for sublayers whose module returns what is added to the stream, or what a norm without bias
+    makes of it; not where the module adds the stream itself, as in BERT. Compare with an edit where
+    in doubt.
+
     Args:
         model: Any model with blocks.
         parts: What is left out.

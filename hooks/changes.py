@@ -184,14 +184,15 @@ def swap(
             serves all rows; otherwise its rows are those of this batch.
         at, rows, heads: Where. To take other positions of the run, use `set_to`.
     """
-    if not hasattr(run, "__getitem__") or not hasattr(run, "__contains__"):
+    # Not only mappings: a recording is one by site, and not a `Mapping`.
+    if isinstance(run, (Tensor, Sequence)) or not hasattr(run, "__contains__"):
         raise TypeError(f"swap takes a mapping of sites to tensors, got {type(run).__name__}")
 
     def known(site: str) -> Tensor:
         if site not in run:
             raise LookupError(
                 f"swap at {site!r}: the other run does not have it; it has "
-                f"{', '.join(map(repr, list(run)[:6])) or 'nothing'}"
+                f"{', '.join(map(repr, [*getattr(run, 'keys', tuple)()][:6])) or 'no such site'}"
             )
         return run[site]
 

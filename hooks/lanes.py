@@ -133,6 +133,15 @@ class Lanes:
                 stack.enter_context(listener.listening())
             yield
 
+    def everything(self) -> dict[str, list[Change]]:
+        """All changes to all rows, by site; for a pass in which every row is there from the start."""
+        found = {site: list(changes) for site, changes in self.within.items()}
+        for here in self.at_stream.values():
+            for number, changes in here.items():
+                for site, change in changes:
+                    found.setdefault(site, []).append(change.on(self._rows_of(number)))
+        return found
+
     def _joined(self, index: int, stream: Tensor, before: Tensor | None) -> Tensor:
         """The stream at a residual index, with the rows that begin here, and what is changed here."""
         new = self.base_of[self.rows.start == index].to(stream.device)

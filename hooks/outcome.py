@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from layerscope.hooks.recording import Pass, logits_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +118,24 @@ def put_together(
         base={s: _chosen([part.base[s] for part in parts], first) for s in sites},
         _kept={s: rows([part.kept[s] for part in parts]) for s in sites},
     )
+
+
+def answers_of(work: Pass, output: Any, rows: int, last: int | None) -> Tensor:
+    """The logits in a model's output, [rows, positions, vocab]; none where the head was not run."""
+    if output is None:
+        return torch.zeros(rows, 0, 0)
+    logits = logits_of(work, output)
+    return logits if last is None else logits[:, logits.shape[1] - last :]
+
+
+def noise_of(answers: Tensor, recorded: Tensor | None, bases: Tensor) -> float:
+    """Largest difference of a baseline's logits from the recorded ones; NaN without either."""
+    if recorded is None or not answers.numel():
+        return float("nan")
+    known = recorded[bases.to(recorded.device)]
+    if answers.ndim > 2:
+        known = known[:, known.shape[1] - answers.shape[1] :]
+    return float((answers - known).detach().abs().max())
 
 
 def _chosen(pieces: Sequence[Tensor], order: Tensor) -> Tensor:

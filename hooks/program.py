@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from layerscope.hooks.decode import Tail, end_tokens
-from layerscope.hooks.outcome import Outcome
+from layerscope.hooks.outcome import Outcome, answers_of, noise_of
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.recording import Pass, logits_of
-from layerscope.hooks.rewire import NotReplayable
 from layerscope.hooks.stage import Stage, fresh_slot
 from layerscope.hooks.trust import untrusted
 
@@ -79,8 +78,7 @@ def programs(
     trie = Trie(list(dict.fromkeys([own, *paths])))
     with evaluating(work.model), torch.no_grad():
         output, stage = work.perform(trie.play, last=last, caching=bool(generate))
-        answers = logits_of(work, output)
-        answers = answers if last is None else answers[:, answers.shape[1] - last :]
+        answers = answers_of(work, output, 0, last)
         each = dict(zip(trie.programs, answers.split(len_of(work)), strict=True))
         made = [_continued(work, trie, path, each[path], generate) for path in paths]
     return Outcome(
@@ -89,7 +87,7 @@ def programs(
         of=torch.arange(len_of(work)).repeat(len(paths)),
         what_if=torch.arange(len(paths)).repeat_interleave(len_of(work)),
         positions=range(work.positions),
-        noise=_noise(each[own], logits),
+        noise=noise_of(each[own], logits, torch.arange(len_of(work))),
         evaluations=stage.evaluations,
         block_calls=stage.block_calls,
         exact=True,
@@ -121,13 +119,6 @@ def _require_trust(work: Pass) -> None:
             f"blocks of {type(work.model).__name__} cannot be run one by one ({why}); to leave "
             "blocks out, use lanes([{'blocks.3.resid_post': edits.skip()}])"
         )
-
-
-def _noise(answers: Tensor, logits: Tensor | None) -> float:
-    if logits is None or not answers.numel():
-        return float("nan")
-    recorded = logits[:, logits.shape[1] - answers.shape[1] :] if answers.ndim > 2 else logits
-    return float((answers - recorded).abs().max())
 
 
 def _continued(work: Pass, trie: Trie, path: Path, logits: Tensor, tokens: int) -> Tensor | None:
@@ -164,6 +155,3 @@ def _filled(made: Sequence[Tensor | None]) -> Tensor:
     return torch.cat(
         [torch.cat([p, p[:, -1:].expand(-1, longest - p.shape[1])], 1) for p in pieces]
     )
-
-
-__all__ = ["NotReplayable", "Trie", "programs"]

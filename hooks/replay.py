@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerscope.hooks.batches import Recorded, Sweep
 from layerscope.hooks.edits import set_to
 from layerscope.hooks.lanes import EachBlock
 from layerscope.hooks.outcome import Outcome
 from layerscope.hooks.program import programs
 from layerscope.hooks.recording import Pass, Play, logits_of, passing, run_once, stream_sites
 from layerscope.hooks.sites import resolve
-from layerscope.hooks.sweep import Sweep, sweep
+from layerscope.hooks.sweep import sweep
 from layerscope.hooks.trust import untrusted
-from layerscope.hooks.what_if import prompts_of, stream_index, what_if
+from layerscope.hooks.what_if import Entries, prompts_of, stream_index, what_if
 
 BUDGET = 2**30
 """Bytes that one batch of what-ifs may take, by default."""
@@ -201,8 +202,9 @@ class Recording:
         given = [None] * len(changes) if of is None else list(of)
         if not changes or len(given) != len(changes):
             raise ValueError(f"{len(changes)} what-ifs were given, with of= for {len(given)}")
+        entries = Entries(self.model)
         what_ifs = [
-            what_if(self.model, one, prompts_of(rows, len(self)), self.length)
+            what_if(entries, one, prompts_of(rows, len(self)), self.length)
             for one, rows in zip(changes, given, strict=True)
         ]
         asked = Sweep(
@@ -215,7 +217,7 @@ class Recording:
             grad=grad,
             progress=progress,
         )
-        outcome, reasons = sweep(self._pass, asked, self._stream(), self._logits)
+        outcome, reasons = sweep(self._pass, asked, self._recorded())
         self._reasons = list(dict.fromkeys([*self._reasons, *reasons]))
         return outcome
 
@@ -258,7 +260,7 @@ class Recording:
         index = stream_index(site)
         return site if index is None else stream_sites(self._pass.anatomy)[index]
 
-    def _stream(self) -> list[Tensor] | None:
+    def _recorded(self) -> Recorded | None:
         if self._logits is None:
             return None
-        return [self._kept[site] for site in stream_sites(self._pass.anatomy)]
+        return Recorded([self._kept[s] for s in stream_sites(self._pass.anatomy)], self._logits)

@@ -30,7 +30,29 @@ class WhatIf:
         return min(earliest(c.at, length) for changes in self.changes.values() for c in changes)
 
 
-def what_if(model: nn.Module, changes: Mapping[int | str, Any], of: Tensor, length: int) -> WhatIf:
+class Entries:
+    """Sites by what users call them, each with the residual index where a change of it shows.
+
+    Looked up once for each name: thousands of what-ifs speak of the same few sites.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._known: dict[int | str, tuple[tuple[str, int | None], ...]] = {}
+
+    def __call__(self, asked: int | str) -> tuple[tuple[str, int | None], ...]:
+        """Pairs of canonical site and residual index.
+
+        Raises:
+            LookupError: a site the model does not have.
+        """
+        if asked not in self._known:
+            sites = resolve(self._model, asked)
+            self._known[asked] = tuple((site, entry(self._model, site)) for site in sites)
+        return self._known[asked]
+
+
+def what_if(entries: Entries, changes: Mapping[int | str, Any], of: Tensor, length: int) -> WhatIf:
     """One what-if from what a user wrote: sites or patterns, one change or several for each.
 
     Raises:
@@ -39,12 +61,13 @@ def what_if(model: nn.Module, changes: Mapping[int | str, Any], of: Tensor, leng
         ValueError: nothing is changed.
     """
     found: dict[str, list[Change]] = {}
+    starts: list[int | None] = []
     for asked, given in changes.items():
-        for site in resolve(model, asked):
+        for site, start in entries(asked):
+            starts.append(start)
             found.setdefault(site, []).extend(fixed(c, length) for c in as_changes(given))
     if not found:
         raise ValueError("a what-if changes something, such as {'blocks.3.mlp_out': edits.zero()}")
-    starts = [entry(model, site) for site in found]
     known = [start for start in starts if start is not None]
     return WhatIf(found, of, min(known) if len(known) == len(starts) else None)
 

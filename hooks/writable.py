@@ -14,6 +14,7 @@ from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.change import Change
 from layerscope.hooks.places import AttentionTap, Difference, Place, Tap
 from layerscope.hooks.sites import layer_of, place_of
+from layerscope.hooks.structure import declared_path
 
 _STATE = re.compile(r"resid_(pre|post|(mid|cross)(_\d+)?)")
 
@@ -78,8 +79,8 @@ def plan(model: nn.Module, changes: Mapping[str, Sequence[Change]]) -> Plan:
     found.in_blocks = {
         site: len(shapes[site].split()) for site in found.taps if shapes.get(site) is not None
     }
-    head = anatomy(model).unembed if "logits" in changes else None
-    found.late = {"logits", *([head] if head else [])}
+    head = declared_path(model, "get_output_embeddings")
+    found.late = {"logits"} if head is None else {"logits", head, f"{head}:in"}
     return found
 
 

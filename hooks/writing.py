@@ -24,6 +24,7 @@ from layerscope.hooks.passes import ForwardPass, ignored, leading_to, recomputin
 from layerscope.hooks.places import AttentionTap, Tap, module_at, pick, put, put_input
 from layerscope.hooks.positions import highest, is_empty
 from layerscope.hooks.sites import layer_of
+from layerscope.hooks.spot import axes_of
 from layerscope.hooks.watch import argument
 from layerscope.hooks.writable import Plan, plan
 
@@ -104,10 +105,9 @@ class Writer:
         if site.startswith("encoder."):
             return 0
         offset, length = self.offsets.offset, self.offsets.length
-        late = site in self.plan.late and x is not None and x.ndim > 2 and length is not None
-        if offset is not None and late and x.shape[1] < length:  # type: ignore[operator, union-attr]
-            return offset + length - x.shape[1]  # type: ignore[operator, union-attr]
-        return offset
+        if offset is None or length is None or x is None or site not in self.plan.late:
+            return offset
+        return offset + max(0, length - x.shape[1]) if x.ndim > 2 else offset
 
     def unreached(self) -> list[str]:
         """For each site that no pass reached: what did run on the way to it."""
@@ -130,8 +130,8 @@ class Writer:
         self, change: Change, site: str, x: Tensor, offset: int | None, end: int | None
     ) -> Tensor:
         self.check_known(change, site, offset)
-        axis = 2 if site.endswith((".q", ".k", ".v", ".pattern")) else 1
-        length = x.shape[axis] if x.ndim > axis else 1
+        axis = axes_of(site, x).positions
+        length = 1 if axis is None else x.shape[axis]
         self.saw(site, (offset or 0) + length)
         before = None if self.plan.before.get(site) is None else self._held[self.plan.before[site]]
         real = self.offsets.padding(site, x.shape[0], length)

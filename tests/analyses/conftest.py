@@ -82,15 +82,22 @@ def put(value: Tensor, at: Any, columns: slice = slice(None)) -> Edit:
 
 
 @torch.no_grad()
-def blinded(model: Any, ids: Tensor, blocks: range, queries: list[int], keys: list[int]) -> Tensor:
+def blinded(
+    model: Any,
+    ids: Tensor,
+    blocks: range,
+    queries: list[int],
+    keys: list[int],
+    heads: list[int] | None = None,
+) -> Tensor:
     """Logits with attention edges masked out in some blocks, by a 4-D mask given to each block."""
     length = ids.shape[1]
     low = torch.finfo(torch.float32).min
-    causal = torch.full((length, length), low).triu(1)[None, None]
-    cut = causal.clone()
-    for query in queries:
-        for key in keys:
-            cut[..., query, key] = low
+    cut = torch.full((length, length), low).triu(1)
+    cut = cut.repeat(1, model.config.num_attention_heads, 1, 1)
+    for head in range(cut.shape[1]) if heads is None else heads:
+        for query in queries:
+            cut[0, head, query, keys] = low
 
     def masked(module: nn.Module, args: Any, kwargs: Any) -> Any:
         return args, {**kwargs, "attention_mask": cut}

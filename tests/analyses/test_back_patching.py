@@ -299,8 +299,10 @@ def test_several_places_of_one_recording_equal_plain_hooks() -> None:
 # Generation.
 
 
+@pytest.mark.parametrize("ends", [False, True])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-def test_generated_answers_equal_a_loop_without_a_cache(family: str) -> None:
+def test_generated_answers_equal_a_loop_without_a_cache(family: str, ends: bool) -> None:
+    """With `ends`, the first new token of one try ends a text; what follows does not count."""
     model = families.build(family)
     ids = families.batch(family)["input_ids"][:, :6]  # type: ignore[call-overload]
     at, blocks = 3, len(blocks_of(model))
@@ -310,25 +312,53 @@ def test_generated_answers_equal_a_loop_without_a_cache(family: str) -> None:
         for source, target in pairs_of(blocks):
             state = states[source][0, at]
             said[i, source, target] = generated(model, ids[i], target, at, state, 4)
+    end = said[0, 2, 0][0] if ends else 2
+    model.generation_config.eos_token_id = end  # type: ignore[union-attr]
     # Alternatives that only some pairs say, at the third place and later.
     answers = [[[said[i, 2, 0][2]], [said[i, 1, 0][3]]] for i in (0, 1)]
     finding = quiet(model, ids, answers, at=at, generate=4, control=False)
     lines = finding.lines(kind="prompt", estimator=TEXT)
     for i in (0, 1):
         wanted = {one[0] for one in answers[i]}
-        hits = [bool(wanted & until_end(said[i, s, t])) for s, t in pairs_of(blocks)]
+        hits = [bool(wanted & until(end, said[i, s, t])) for s, t in pairs_of(blocks)]
         assert lines.iloc[i]["value"] == pytest.approx(sum(hits) / len(hits))
 
 
-def until_end(tokens: list[int]) -> set[int]:
-    return set(tokens[: tokens.index(2)] if 2 in tokens else tokens)
+def until(end: int, tokens: list[int]) -> set[int]:
+    return set(tokens[: tokens.index(end)] if end in tokens else tokens)
 
 
-def test_generation_finds_an_answer_of_two_tokens(blank: TwoHop) -> None:
-    planted = rewired(blank.model, 4, 2, 6)
-    answers = [[int(a), 0] for a in planted.answers]
-    finding = quiet(planted.model, planted.prompts, answers, at=0, generate=3, control=False)
-    assert set(finding.table["estimator"]) == {LIKELIEST, TEXT}
+def test_a_sequence_is_likeliest_where_greedy_generation_begins_with_it() -> None:
+    """Scoring an answer of two tokens and generating are different passes; they must agree."""
+    model = families.build("llama")
+    prompts = list(families.batch("llama")["input_ids"])  # type: ignore[call-overload]
+    prompts[1] = prompts[1][:5]
+    said: list[dict[tuple[int, int], list[int]]] = []
+    for ids in prompts:
+        states = states_of(model, ids)
+        tries = {(s, t): generated(model, ids, t, 2, states[s][0, 2], 2) for s, t in pairs_of(3)}
+        said.append(tries)
+    answers = [[tries[2, 0]] for tries in said]
+    found = quiet(model, prompts, answers, at=2, generate=2, control=False)
+    for estimator in (LIKELIEST, TEXT):
+        lines = found.lines(kind="prompt", estimator=estimator)
+        for i, tries in enumerate(said):
+            hits = [new == answers[i][0] for new in tries.values()]
+            assert lines.iloc[i]["value"] == pytest.approx(sum(hits) / len(hits))
+
+
+def test_one_generated_word_is_the_likeliest_one() -> None:
+    """Names are one token each, so text of one token and the likeliest token say the same."""
+    from layerscope.demo import load_model, load_tokenizer
+    from layerscope.demo.chains import unseen
+
+    asked = unseen()[:12]
+    prompts, answers = [q.prompt for q in asked], [q.answer for q in asked]
+    found = quiet(load_model(), prompts, answers, generate=1, tokenizer=load_tokenizer())
+    for kind in ("pair", "any pair", "untouched", "fixed pair"):
+        by_text = found.lines(kind=kind, estimator=TEXT)["value"]
+        assert by_text.tolist() == found.lines(kind=kind, estimator=LIKELIEST)["value"].tolist()
+        assert len(by_text)
 
 
 def test_an_answer_is_a_whole_word() -> None:

@@ -146,3 +146,19 @@ def test_the_random_stack_has_a_lens_too(gpt2, tokenizer, sentences) -> None:
     assert isinstance(lens, AffineLens)
     assert lens.weight.shape == (3, 16, 16)
     assert lens.about["rows"] == texts.tokens
+
+
+def test_fitted_saved_and_used(planted, tmp_path) -> None:
+    from layerscope.analyses.lens import lens
+    from layerscope.analyses.lens_fitting import fit_lens
+
+    ids = torch.randint(VOCAB, (30, 12), generator=torch.Generator().manual_seed(1))
+    fitted = fit_lens(planted, ids[:20], kind="affine", ridge=1e-12, progress=False)
+    again = AffineLens.load(fitted.save(tmp_path / "lens.safetensors"))
+    assert again.about["rows"] == 240
+    assert again.about["model"].startswith("LlamaForCausalLM")
+    found = lens(planted, ids[20:], kind=again, twin=False, progress=False)
+    # Single precision maps of double precision states.
+    assert found.curve("kl_final_lens")["value"].iloc[MIXED:].max() < 1e-9
+    with pytest.raises(ValueError, match="kind 'logit' is not fitted"):
+        fit_lens(planted, ids, kind="logit")  # type: ignore[arg-type]

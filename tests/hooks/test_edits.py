@@ -348,7 +348,11 @@ def test_a_function_may_write_into_its_argument() -> None:
         assert seen["embed"][:, 2].any()
         with edit(model, {"model.embed_tokens": clear}):
             assert torch.equal(run(model, inputs), got)
-        assert model.model.embed_tokens.weight.any(1).all()
+        vectors = model.model.embed_tokens(inputs["input_ids"])
+        kept = vectors.clone()
+        with edit(model, {"embed": clear}):
+            assert torch.equal(model(inputs_embeds=vectors).logits, got)
+        assert torch.equal(vectors, kept)
 
 
 def test_rows_positions_and_heads_are_those_chosen() -> None:
@@ -411,6 +415,12 @@ def test_values_are_aligned_with_the_chosen_rows_and_positions() -> None:
     part = edits.set_to(values, at=[1, 2]).applied(x[:, 2:], "embed", offset=2)
     assert torch.equal(part[:, 0], values[:, 1])
     assert torch.equal(part[:, 1], x[:, 3])
+    # Own positions for each row, of which the first row's first is not in this pass.
+    own = edits.set_to(values, at=torch.tensor([[1, 2], [2, 3]])).applied(
+        x[:, 2:], "embed", offset=2
+    )
+    assert torch.equal(own[0], torch.stack([values[0, 1], x[0, 3]]))
+    assert torch.equal(own[1], values[1])
     sliced = edits.set_to(values, at=slice(1, 3)).applied(x[:, 2:], "embed", offset=2)
     assert torch.equal(sliced, part)
 

@@ -195,7 +195,7 @@ def test_logits_that_are_written_choose_the_tokens() -> None:
     model, inputs = families.build("llama"), prompt("llama")
 
     def only_nines(x: Tensor) -> Tensor:
-        new = torch.full_like(x, -torch.inf)
+        new = torch.full_like(x, -1e4)
         new[..., 9] = 0
         return new
 
@@ -204,10 +204,11 @@ def test_logits_that_are_written_choose_the_tokens() -> None:
             tokens, _ = generated(model, inputs)
         assert (tokens[:, 6:] == 9).all()
         # The prompt's pass has logits of its last position only; it keeps its number.
-        with edit(model, {"logits": edits.change(only_nines, at=[5, 7])}):
-            tokens, _ = generated(model, inputs)
-        assert (tokens[:, [6, 8]] == 9).all()
-        assert not (tokens[:, [7, 9, 10]] == 9).all()
+        for site in ("logits", "lm_head"):
+            with edit(model, {site: edits.change(only_nines, at=[5, 7])}):
+                tokens, _ = generated(model, inputs)
+            assert (tokens[:, [6, 8]] == 9).all()
+            assert not (tokens[:, [7, 9, 10]] == 9).all()
 
 
 def test_beams() -> None:

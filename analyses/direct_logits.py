@@ -1,0 +1,191 @@
+"""`direct_logits`: which sublayers write the answer's logit directly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from layerscope.analyses.answers import as_answers
+from layerscope.analyses.contributions import state_of
+from layerscope.analyses.cosines import sites_of
+from layerscope.analyses.frozen_norm import FrozenHead
+from layerscope.analyses.resampling import mean_intervals
+from layerscope.analyses.similarity_sources import model_sites, plan
+from layerscope.finding import Finding, Provenance
+from layerscope.hooks.anatomy import anatomy
+from layerscope.hooks.capture import capture
+from layerscope.hooks.load import device_of
+from layerscope.hooks.prompts import as_prompts
+from layerscope.hooks.quiet import undisturbed
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class DirectLogitsFinding(Finding):
+    """What each sublayer adds to the answer's logit, the final norm's scale held fixed.
+
+    Columns: ``part`` (``embed``, ``attention``, ``mlp``, ``block`` where it is not divided, ``bias``
+    of the head), ``layer``, ``value`` (mean over prompts of what it adds to the logit of the answer's
+    first token, less the mean over the vocabulary), ``ci_low``, ``ci_high`` (over prompts),
+    ``total`` (the model's own centred logit, which the values add up to), ``error`` (largest
+    difference of a prompt's sum from it), ``n``, ``unit``, ``estimator``.
+    """
+
+    question: ClassVar[str] = "Which layers write the answer into the output directly?"
+
+    def answer(self) -> str:
+        """The three largest contributions, and what they add up to."""
+        table = self.table
+        most = table.iloc[table["value"].abs().argsort().to_numpy()[::-1][:3]]
+        parts = ", ".join(f"{_name(row)} {row.value:+.2f}" for row in most.itertuples())
+        return (
+            f"Of a logit of {table['total'].iloc[0]:.2f} above the vocabulary's mean, most comes "
+            f"from {parts}; all parts add up to it within {table['error'].iloc[0]:.0e}. "
+            f"{table['n'].iloc[0]} prompts."
+        )
+
+    def figure(self) -> go.Figure:
+        """A bar for each sublayer, by layer, with its interval over prompts."""
+        import plotly.graph_objects as go
+
+        from layerscope.theme import SEQUENCE, themed
+
+        colors = {"embed": SEQUENCE[4], "attention": SEQUENCE[1], "mlp": SEQUENCE[2]}
+        colors |= {"block": SEQUENCE[0], "bias": SEQUENCE[3]}
+        figure = go.Figure()
+        for part in dict.fromkeys(self.table["part"]):
+            lines = self.table[self.table["part"] == part]
+            names = [str(n) if part not in ("embed", "bias") else part for n in lines["layer"]]
+            known = lines["ci_low"].notna().all()
+            figure.add_bar(
+                x=names,
+                y=lines["value"],
+                name=part,
+                marker_color=colors[part],
+                error_y={
+                    "array": lines["ci_high"] - lines["value"],
+                    "arrayminus": lines["value"] - lines["ci_low"],
+                    "visible": bool(known),
+                    "thickness": 1,
+                },
+                hovertemplate=f"{part} %{{x}}: %{{y:.3f}}<extra></extra>",
+            )
+        order = ["embed", *(str(n) for n in sorted(set(self.table["layer"])) if n >= 0), "bias"]
+        figure.update_layout(
+            xaxis={"title": "block", "type": "category", "categoryarray": order},
+            yaxis={"title": "added to the answer's logit"},
+            barmode="group",
+        )
+        return themed(figure)
+
+
+def direct_logits(
+    model: nn.Module,
+    prompts: Any,
+    answers: Sequence[Any],
+    *,
+    tokenizer: Any = None,
+    seed: int = 0,
+) -> DirectLogitsFinding:
+    """What embedding, attention and MLPs add to the logit of the answer, after the prompt.
+
+    Only what goes straight to the head is seen, not what later layers make of it.
+
+    Args:
+        model: A decoder with an unembedding.
+        prompts: Texts, ids or a batch.
+        answers: One for each prompt; the first token of the first alternative is read.
+        tokenizer: Object or path; None takes the model's own.
+        seed: Of the intervals.
+
+    Returns:
+        A `DirectLogitsFinding`.
+
+    Raises:
+        ValueError: a head under which logits of parts do not add up (soft caps, norms that do more
+            than rescale), or prompts and answers that do not fit together.
+    """
+    import pandas as pd
+
+    started = time.perf_counter()
+    given = as_prompts(model, prompts, tokenizer)
+    known = as_answers(model, given, answers)
+    wanted = torch.tensor([options[0][0] for options in known.ids])
+    pairs = plan(model_sites(model)).pairs
+    halves = {pair.layer for pair in pairs if pair.part != "block"}
+    pairs = tuple(p for p in pairs if p.part != "block" or p.layer not in halves)
+    parts = [("embed", -1), *((p.part, p.layer) for p in pairs), ("bias", -1)]
+    values = np.zeros((len(given), len(parts)))
+    totals = np.zeros(len(given))
+    for index, batch in given.batches():
+        states, logits = _last(model, batch["input_ids"], pairs)
+        found = _added(model, states, pairs, wanted[index])
+        values[index] = found.cpu().numpy()
+        totals[index] = _centred(logits, wanted[index]).cpu().numpy()
+    low, high = mean_intervals(values, np.ones(len(given)), seed=seed)
+    table = pd.DataFrame(parts, columns=["part", "layer"])
+    table = table.assign(value=values.mean(0), ci_low=low, ci_high=high, total=totals.mean())
+    table = table.assign(error=np.abs(values.sum(1) - totals).max(), n=len(given))
+    return DirectLogitsFinding(
+        table=table.assign(unit="logit above the mean", estimator="frozen norm"),
+        provenance=Provenance(
+            model=anatomy(model).model,
+            data=f"{len(given)} prompts",
+            parameters={"layer_evaluations": len(anatomy(model).blocks) * len(given)},
+            seed=seed,
+            seconds=round(time.perf_counter() - started, 2),
+        ),
+        notes=(*given.notes, *_notes(known.ids)),
+    )
+
+
+def _last(model: nn.Module, ids: Tensor, pairs: Sequence[Any]) -> tuple[dict[str, Tensor], Tensor]:
+    """States `[b, d]` by site and logits `[b, V]`, at the last position."""
+    stream = [f"blocks.{len(anatomy(model).blocks) - 1}.resid_post", "embed"]
+    sites = list(
+        dict.fromkeys([*stream, *sites_of([s for p in pairs for s in (p.before, p.after)])])
+    )
+    with undisturbed(model), capture(model, [*sites, "logits"]) as seen:
+        model(input_ids=ids.to(device_of(model)))
+    return {site: seen[site][:, -1] for site in sites}, seen["logits"][:, -1]
+
+
+def _added(
+    model: nn.Module, states: dict[str, Tensor], pairs: Sequence[Any], wanted: Tensor
+) -> Tensor:
+    """`[b, parts]` centred logits of the wanted tokens."""
+    final = states[f"blocks.{len(anatomy(model).blocks) - 1}.resid_post"]
+    head = FrozenHead(model, final)
+    moves = [
+        (state_of(states, p.after) - state_of(states, p.before)).to(final.dtype) for p in pairs
+    ]
+    columns = [_centred(head(x), wanted) for x in (states["embed"], *moves)]
+    return torch.stack([*columns, _centred(head.constant, wanted)], 1).double()
+
+
+def _centred(logits: Tensor, wanted: Tensor) -> Tensor:
+    """`[b]` the wanted token's logit less the mean over the vocabulary."""
+    wide = logits.double()
+    return wide.gather(1, wanted.to(wide.device)[:, None])[:, 0] - wide.mean(1)
+
+
+def _name(row: Any) -> str:
+    return row.part if row.layer < 0 else f"{row.part} {row.layer}"
+
+
+def _notes(ids: Sequence[Sequence[Sequence[int]]]) -> list[str]:
+    long = sum(len(options[0]) > 1 for options in ids)
+    notes = [
+        "Contributions through later layers are not seen; see `erasure` and patching for those."
+    ]
+    if long:
+        notes.append(f"{long} answers are several tokens; the first of each is read.")
+    return notes
