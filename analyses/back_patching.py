@@ -129,10 +129,11 @@ def back_patching(
                 "noise_floor": trier.noise,
             },
             seed=seed,
+            call=_call(at, pairs, generate, control, draws, seed),
             seconds=round(time.perf_counter() - started, 2),
         ),
         notes=(
-            *notes(found, len(tried), generate, drawn),
+            *notes(found, len(tried), generate, drawn, trier.noise),
             *asked.notes,
             *wanted.notes,
             *trier.notes,
@@ -172,11 +173,21 @@ def _each(given: Sequence[Any] | None, count: int, name: str) -> Sequence[Any] |
 def _guesses(given: int | Sequence[int] | None, count: int) -> Any:
     if given is None:
         return None
-    numbers = [int(given)] * count if isinstance(given, int) else list(given)
+    numbers = [given] * count if isinstance(given, (int, np.integer)) else list(given)
     each = np.asarray(_each(numbers, count, "guesses"))
     if (each < 1).any():
         raise ValueError(f"guesses counts possible answers, at least 1; got {each.min()}")
     return each
+
+
+def _call(at: Any, pairs: Any, generate: int, control: bool, draws: int, seed: int) -> str:
+    """The line that measures this again; long lists are called by their names."""
+    where = repr(at) if isinstance(at, (int, str)) else "at"
+    tried = "" if pairs is None else ", pairs=pairs"
+    return (
+        f"layerscope.analyses.back_patching(model, prompts, answers, at={where}{tried}, "
+        f"generate={generate}, control={control}, draws={draws}, seed={seed})"
+    )
 
 
 def _extra(drawn: Donors | None, places: int, prompts: Prompts, model: nn.Module) -> float:

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 _COLORS = {OWN: COLORS["value"], OTHER: COLORS["control"], NOISE: COLORS["twin"]}
 _NAMES = {OWN: "its own later state", OTHER: "another prompt's state", NOISE: "noise"}
-_KINDS = {"any pair": "best pair for each", "fixed pair": "one fixed pair", "average pair": "average pair"}
+_KINDS = {
+    "any pair": "best pair for each",
+    "fixed pair": "one fixed pair",
+    "average pair": "average pair",
+}
 _MAP, _BAR, _GAP, _TOP, _BOTTOM = 210, 52, 100, 108, 56
 """Pixels: one row of heat maps, one group of bars, between rows, above all and below all."""
 

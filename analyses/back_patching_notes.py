@@ -11,9 +11,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def notes(found: pd.DataFrame, tries: int, generate: int, drawn: Donors | None) -> tuple[str, ...]:
+NOISY = 1e-3
+"""Rounding between batches, in logits, that is worth a note."""
+
+
+def notes(
+    found: pd.DataFrame, tries: int, generate: int, drawn: Donors | None, noise: float
+) -> tuple[str, ...]:
     """What is measured, what to beware of, and what the controls are."""
-    return (*_meaning(tries, generate), *_cautions(found), *_of_controls(drawn))
+    rounding = (
+        f"rounding alone moves the logits of a prompt by up to {noise:.2g} between batches: smaller "
+        "differences mean nothing",
+    )
+    return (
+        *_meaning(tries, generate),
+        *_cautions(found),
+        *_of_controls(drawn),
+        *(rounding if noise > NOISY else ()),
+    )
 
 
 def _of_controls(drawn: Donors | None) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from layerscope.hooks.prompts import Prompts
 
 Places = tuple[tuple[int, ...], ...]
@@ -61,7 +63,7 @@ def all_pairs(blocks: int, pairs: Sequence[Pair] | None = None) -> tuple[Pair, .
 
 
 def _places(prompts: Prompts, rule: Any) -> Places:
-    if rule is None or isinstance(rule, (int, str)):
+    if rule is None or isinstance(rule, (int, str, np.integer)):
         return tuple((prompts.position(i, rule),) for i in range(len(prompts)))
     entries = list(rule)
     if len(entries) != len(prompts):
@@ -83,7 +85,7 @@ def _of_one(prompts: Prompts, i: int, entry: Any) -> tuple[int, ...]:
 def _name(at: Any) -> str:
     if at is None or at == -1:
         return "the last token"
-    if isinstance(at, int):
+    if isinstance(at, (int, np.integer)):
         return f"token {at}"
     if isinstance(at, str):
         return f"{at!r}"

@@ -17,6 +17,7 @@ from layerscope.analyses.cosines import sites_of
 from layerscope.analyses.frozen_norm import FrozenHead
 from layerscope.analyses.resampling import mean_intervals
 from layerscope.analyses.similarity_sources import model_sites, plan
+from layerscope.analyses.token_maps import counted
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
@@ -49,14 +50,14 @@ class DirectLogitsFinding(Finding):
         return (
             f"Of a logit of {table['total'].iloc[0]:.2f} above the vocabulary's mean, most comes "
             f"from {parts}; all parts add up to it within {table['error'].iloc[0]:.0e}. "
-            f"{table['n'].iloc[0]} prompts."
+            f"{counted(table['n'].iloc[0])}."
         )
 
     def figure(self) -> go.Figure:
         """A bar for each sublayer, by layer, with its interval over prompts."""
         import plotly.graph_objects as go
 
-        from layerscope.theme import SEQUENCE, themed
+        from layerscope.theme import COLORS, SEQUENCE, themed
 
         colors = {"embed": SEQUENCE[4], "attention": SEQUENCE[1], "mlp": SEQUENCE[2]}
         colors |= {"block": SEQUENCE[0], "bias": SEQUENCE[3]}
@@ -75,6 +76,7 @@ class DirectLogitsFinding(Finding):
                     "arrayminus": lines["value"] - lines["ci_low"],
                     "visible": bool(known),
                     "thickness": 1,
+                    "color": COLORS["baseline"],  # seen on light and dark alike
                 },
                 hovertemplate=f"{part} %{{x}}: %{{y:.3f}}<extra></extra>",
             )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from layerscope.analyses.depth_scores import depth_score
 from layerscope.analyses.texts import residual_sites, residuals
-from layerscope.analyses.token_maps import Case, cases, lines_of, profile_lines, table_of
+from layerscope.analyses.token_maps import Case, cases, counted, lines_of, profile_lines, table_of
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.edits import set_to
@@ -50,13 +50,13 @@ class ErasureFinding(Finding):
         value = curve["value"].to_numpy()
         n = int(curve["n"].iloc[0])
         if not value.max() > 0:
-            return f"Erasing tokens before the last changes nothing at any layer; {n} prompts."
+            return f"Erasing tokens before the last changes nothing at any layer; {counted(n)}."
         last = curve[curve["value"] >= SMALL * value.max()].iloc[-1]
         return (
             f"Erasing a token before the last changes the prediction most at "
             f"{curve['site'].iloc[int(value.argmax())]} (distance {value.max():.2f}); the effect is "
             f"last above a tenth of that at {last['site']}, {last['layer']} of "
-            f"{len(curve) - 1} blocks deep. Depth score {depth_score(value):.1f}; {n} prompts."
+            f"{len(curve) - 1} blocks deep. Depth score {depth_score(value):.1f}; {counted(n)}."
         )
 
     @property

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.analyses.depth_scores import depth_score
-from layerscope.analyses.token_maps import cases, lines_of, profile_lines, table_of
+from layerscope.analyses.token_maps import cases, counted, lines_of, profile_lines, table_of
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.prompts import as_prompts
@@ -52,7 +52,7 @@ class IntegratedGradientsFinding(Finding):
             f"largest single one is {cell['value']:+.2f}, of {cell['token']!r} at {cell['site']}. "
             f"Depth score {depth_score(curve['value'].to_numpy()):.1f} of "
             f"{len(curve) - 1}; the sums are complete to {cells['error'].abs().max():.1e}; "
-            f"{n} prompts."
+            f"{counted(n)}."
         )
 
     @property

@@ -131,8 +131,10 @@ def notes_of(
 ) -> tuple[str, ...]:
     """What to beware of in this result."""
     notes = [
-        "The search knows the right answer: what it finds is an upper bound that no rule for "
-        "choosing programs has to reach. Hold it against the control and the fixed program."
+        (
+            "The search knows the right answer: what it finds is an upper bound that no rule for "
+            "choosing programs has to reach. Hold it against the control and the fixed program."
+        )
     ]
     if "control" not in found:
         notes.append("There is no control, so how much searching alone would find is not known.")

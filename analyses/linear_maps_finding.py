@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
@@ -66,12 +64,21 @@ class LinearMapsFinding(Finding):
                     x=grid.columns,
                     y=grid.index,
                     z=grid,
-                    zmin=0,
-                    zmax=min(1.0, float(np.nanmax(grid.to_numpy()))),
                     reversescale=True,
                     customdata=hover,
                     hovertemplate="%{customdata}<extra></extra>",
-                    colorbar={"title": {"text": "unexplained", "font": {"size": 13}}},
+                    colorbar={
+                        "title": {
+                            "text": "unexplained share of variance",
+                            "side": "bottom",
+                            "font": {"size": 13},
+                        },
+                        "orientation": "h",
+                        "y": -0.18,
+                        "yanchor": "top",
+                        "lenmode": "fraction",
+                        "len": 1,
+                    },
                 ),
                 go.Scatter(
                     x=ends[0],

@@ -17,7 +17,7 @@ from layerscope.hooks.load import device_of
 from layerscope.hooks.prompts import Prompts
 from layerscope.hooks.replay import record
 
-AHEAD = 4
+AHEAD = 8
 """Programs that one prompt proposes before it hears of their rewards."""
 
 

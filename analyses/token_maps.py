@@ -118,3 +118,12 @@ def table_of(lines: Sequence[dict[str, Any]], unit: str, estimator: str) -> pd.D
 
     table = pd.DataFrame([line | {"unit": unit, "estimator": estimator} for line in lines])
     return table.astype({name: "Int64" for name in ("prompt", "position", "n") if name in table})
+
+
+def counted(prompts: int) -> str:
+    """So many prompts, in words.
+
+    >>> counted(1), counted(12)
+    ('1 prompt', '12 prompts')
+    """
+    return f"{prompts:,} prompt{'' if prompts == 1 else 's'}"

@@ -1,6 +1,6 @@
 """Skipping each block once: all effects in one pass, beside a loop of whole passes with hooks.
 
-A random Llama of 12 blocks of width 256 (--quick: 4 of 64), 4 texts of 64 tokens. For every skipped
+A random Llama of 12 blocks of width 256 (--quick: 4 of 64), one text of 64 tokens, then four. For every skipped
 block: the relative change of what each later block adds, distance and divergence of the next-token
 probabilities, and the change of the loss. The loop does what is written by hand today: one whole pass
 per block, with hooks that skip it and note the contributions of all blocks; it stops nowhere early,
@@ -25,7 +25,7 @@ from layerscope.analyses.skip_effects import Later, Output
 from layerscope.analyses.skip_lanes import all_lanes, run_lanes
 from layerscope.hooks.unembed import Unembed
 
-TEXTS, TOKENS, VOCAB = 4, 64, 4096
+TEXTS, TOKENS, VOCAB = (1, 4), 64, 4096
 Effects = dict[str, Tensor]
 Way = Callable[[], Effects]
 
@@ -49,17 +49,18 @@ def engine(model: LlamaForCausalLM, ids: Tensor) -> Way:
     blocks = len(model.model.layers)
     wanted = all_lanes(blocks, TOKENS, 1, [])
     decode = Unembed(model)
+    tokens = len(ids) * (TOKENS - 1)
 
     def run() -> Effects:
         later = Later(wanted, blocks, ids, own=True)
         streams = run_lanes(model, ids, wanted, "skip", "block", later)
         found = Output(decode, streams.base, ids).of(streams.lanes, wanted)
-        engine.evaluations = streams.evaluations / TEXTS  # type: ignore[attr-defined]
+        engine.evaluations = streams.evaluations / len(ids)  # type: ignore[attr-defined]
         return {
-            "later": later.sums.sum(-1).triu() / (TEXTS * (TOKENS - 1)),
-            "output": found["output"][0].sum(-1) / (TEXTS * (TOKENS - 1)),
-            "divergence": found["divergence"][0].sum(-1) / (TEXTS * (TOKENS - 1)),
-            "loss": found["loss"][0].sum(-1) / (TEXTS * (TOKENS - 2)),
+            "later": later.sums.sum(-1).triu() / tokens,
+            "output": found["output"][0].sum(-1) / tokens,
+            "divergence": found["divergence"][0].sum(-1) / tokens,
+            "loss": found["loss"][0].sum(-1) / (tokens - len(ids)),
         }
 
     return run
@@ -89,6 +90,7 @@ def hooks(model: LlamaForCausalLM, ids: Tensor) -> Way:
 
     def run() -> Effects:
         base, p = once(None)
+        probabilities = p.exp()
         sizes = [x.norm(dim=-1).clamp_min(1e-6) for x in base]
         later = torch.zeros(len(layers), len(layers), dtype=torch.float64)
         output, divergence, loss = [], [], []
@@ -96,8 +98,8 @@ def hooks(model: LlamaForCausalLM, ids: Tensor) -> Way:
             added, q = once(s)
             for n in range(s, len(layers)):
                 later[s, n] = ((base[n] - added[n]).norm(dim=-1) / sizes[n])[:, 1:].mean()
-            output.append((p.exp() - q.exp()).norm(dim=-1)[:, 1:].mean())
-            divergence.append((p.exp() * (p - q)).sum(-1)[:, 1:].mean())
+            output.append((probabilities - q.exp()).norm(dim=-1)[:, 1:].mean())
+            divergence.append((probabilities * (p - q)).sum(-1)[:, 1:].mean())
             told = (p - q)[:, 1:-1].gather(-1, ids[:, 2:, None])
             loss.append(told.mean())
         curves = {"output": output, "divergence": divergence, "loss": loss}
@@ -129,30 +131,33 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smaller model and fewer rounds")
     quick = parser.parse_args().quick
     model = build(quick)
-    ids = torch.randint(VOCAB, (TEXTS, TOKENS), generator=torch.Generator().manual_seed(0))
     blocks = len(model.model.layers)
-    ways = {"one pass": engine(model, ids), "loop of hooks": hooks(model, ids)}
-    with torch.inference_mode():
-        best = measure(ways, 3 if quick else 7)
-    evaluations = {
-        "one pass": engine.evaluations,  # type: ignore[attr-defined]
-        "loop of hooks": blocks * (blocks + 1),
-    }
-    for name, seconds in best.items():
-        print(f"{name:<16} {1e3 * seconds:8.1f} ms   {evaluations[name]:6.0f} layer-evaluations")
-    ratio = best["loop of hooks"] / best["one pass"]
     expected = blocks + blocks * (blocks - 1) / 2
-    print(f"one pass is {ratio:.2f} times as fast; L + L(L-1)/2 = {expected:.0f}")
-    save(
-        "layer_skip",
-        {
-            "quick": quick,
-            "blocks": blocks,
+    found = {}
+    for texts in TEXTS:
+        ids = torch.randint(VOCAB, (texts, TOKENS), generator=torch.Generator().manual_seed(0))
+        ways = {"one pass": engine(model, ids), "loop of hooks": hooks(model, ids)}
+        with torch.inference_mode():
+            best = measure(ways, 3 if quick else 7)
+        evaluations = {
+            "one pass": engine.evaluations,  # type: ignore[attr-defined]
+            "loop of hooks": blocks * (blocks + 1),
+        }
+        ratio = best["loop of hooks"] / best["one pass"]
+        print(f"{texts} texts of {TOKENS} tokens")
+        for name, seconds in best.items():
+            print(
+                f"  {name:<16} {1e3 * seconds:8.1f} ms {evaluations[name]:6.0f} evaluations a text"
+            )
+        print(f"  one pass is {ratio:.2f} times as fast; L + L(L-1)/2 = {expected:.0f}")
+        found[f"{texts} texts"] = {
             "layer_evaluations_per_text": evaluations,
-            "expected_layer_evaluations": expected,
             "best_ms": {name: round(1e3 * seconds, 2) for name, seconds in best.items()},
             "times_as_fast_as_hooks": round(ratio, 3),
-        },
+        }
+    save(
+        "layer_skip",
+        {"quick": quick, "blocks": blocks, "expected_layer_evaluations": expected, **found},
     )
 
 

@@ -404,6 +404,8 @@ def test_noise_has_the_norm_of_the_state_it_replaces() -> None:
     assert torch.allclose(drawn.norm(dim=-1), own.norm(dim=-1), rtol=1e-5)
     assert torch.equal(drawn[:, :1], first.states([4], own[:, :1]))  # whatever the batch
     assert not torch.allclose(drawn, second.states([4, 7], own))
+    along = drawn / drawn.norm(dim=-1, keepdim=True)
+    assert (along[:, 0] * along[:, 1]).sum(-1).abs().max() < 0.95  # each prompt has its own
 
 
 def test_states_of_other_prompts_come_from_the_same_kind() -> None:
@@ -439,6 +441,16 @@ def test_the_same_seed_gives_the_same_table() -> None:
     pd.testing.assert_frame_equal(one.table, two.table)
     other = quiet(model, prompts, [7, 8], seed=4)
     assert not one.table["logprob"].equals(other.table["logprob"])
+
+
+def test_rounding_that_matters_is_noted() -> None:
+    exact = families.build("llama")
+    prompts = families.batch("llama")["input_ids"]  # type: ignore[call-overload]
+    assert not any("rounding" in note for note in quiet(exact, prompts, [7, 8]).notes)
+    rough = quiet(exact.to(torch.bfloat16), prompts, [7, 8])
+    floor = rough.provenance.parameters["noise_floor"]
+    assert any("rounding" in note for note in rough.notes) == (floor > 1e-3)
+    assert rough.table["value"].between(0, 1).all()
 
 
 def test_the_model_and_the_random_state_are_left_as_they_were() -> None:

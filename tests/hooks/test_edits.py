@@ -464,6 +464,7 @@ def test_resample_takes_another_row_and_the_global_generator_does_not_move() -> 
     # With a cache the later pass draws what a whole pass draws there.
     later = edits.resample(pool, seed=1).applied(x[:, 3:], "embed", offset=3)
     assert torch.equal(later[:, 0], drawn[:, 3])
+    assert torch.equal(edits.resample(pool, seed=1).applied(x[:, :2], "embed"), drawn[:, :2])
     texts = torch.arange(2.0)[:, None, None] * 10 + torch.arange(4.0)[:, None].expand(4, 3)
     taken = edits.resample(texts, seed=1).applied(x, "embed")
     assert torch.equal(taken[..., 0] % 10, torch.arange(4.0).expand(5, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,19 @@ if TYPE_CHECKING:
 SHOWN = ("site", "value", "ci_low", "ci_high", "baseline", "control", "selectivity", "twin")
 
 
-def show(finding: Finding, out: Path | None, as_json: bool) -> None:
-    """Save a finding where asked, and print it."""
+def show(
+    finding: Finding,
+    out: Path | None,
+    as_json: bool,
+    draw: Callable[[pd.DataFrame], None] | None = None,
+) -> None:
+    """Save a finding where asked, and print it: what it says, and its table as `draw` shows it."""
     saved = None if out is None else finding.save(out)
     if as_json:
         print_json(finding_as_dict(finding) | {"saved": saved})
         return
     print(finding)
-    print_table(finding.table)
+    (draw or print_table)(finding.table)
     if saved is not None:
         print(f"saved to {saved}; next: layerscope report {saved}")
 
@@ -40,12 +46,12 @@ def print_json(body: dict[str, Any]) -> None:
     print(json.dumps(body, indent=1, ensure_ascii=False, default=str))
 
 
-def print_table(table: pd.DataFrame) -> None:
+def print_table(table: pd.DataFrame, columns: Sequence[str] = SHOWN) -> None:
     """The columns that a terminal has room for; `--json` and the saved finding have them all."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = [name for name in SHOWN if name in table and table[name].notna().any()]
+    shown = [name for name in columns if name in table and table[name].notna().any()]
     drawn = Table(*shown)
     for line in table[shown].itertuples(index=False):
         drawn.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in line))
