@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from layerscope.analyses.patching_finding import where
+from layerscope.analyses.patching_words import strongest
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ class AttributionPatchingFinding(Finding):
         known = table.dropna(subset=["value"])
         if not len(known):
             return "The two runs do not differ in the metric, so there is nothing to restore."
-        best = known.loc[known.groupby("kind", sort=False)["value"].idxmax()]
-        named = [f"{row.site} at {where(row)} {row.value:.0%}" for row in best.itertuples()]
+        named = ", ".join(strongest(part) for _, part in known.groupby("kind", sort=False))
         checked = table.dropna(subset=["exact"])
         if len(checked) < 3:
             return (
@@ -38,7 +37,7 @@ class AttributionPatchingFinding(Finding):
             )
         pearson, spearman = agreement(table)
         return (
-            f"Estimated: {'; '.join(named)}. Against {len(checked)} true patches: Pearson "
+            f"Estimated: {named}. Against {len(checked)} true patches: Pearson "
             f"{pearson:.2f}, Spearman {spearman:.2f}, largest error "
             f"{(checked['value'] - checked['exact']).abs().max():.0%}."
         )

@@ -21,13 +21,13 @@ def notes(
     """What is measured, what to beware of, and what the controls are."""
     rounding = (
         f"rounding alone moves the logits of a prompt by up to {noise:.2g} between batches: smaller "
-        "differences mean nothing",
+        "differences mean nothing"
     )
     return (
         *_meaning(tries, generate),
         *_cautions(found),
         *_of_controls(drawn),
-        *(rounding if noise > NOISY else ()),
+        *([rounding] if noise > NOISY else []),
     )
 
 

@@ -63,7 +63,9 @@ def all_pairs(blocks: int, pairs: Sequence[Pair] | None = None) -> tuple[Pair, .
 
 
 def _places(prompts: Prompts, rule: Any) -> Places:
-    if rule is None or isinstance(rule, (int, str, np.integer)):
+    if isinstance(rule, np.integer):
+        rule = int(rule)
+    if rule is None or isinstance(rule, (int, str)):
         return tuple((prompts.position(i, rule),) for i in range(len(prompts)))
     entries = list(rule)
     if len(entries) != len(prompts):

@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from layerscope.analyses.patching_words import carried, is_stream, strongest
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-_NAMES = {
-    "resid_post": "the output of block",
-    "mlp_out": "MLPs around block",
-    "attn_out": "attention around block",
-}
 
 
 @dataclass(frozen=True)
@@ -31,14 +26,16 @@ class CausalTracingFinding(Finding):
     question: ClassVar[str] = "Where is the state that determines the answer?"
 
     def answer(self) -> str:
-        """The total effect, and the place of the greatest indirect effect of each kind."""
+        """The total effect, and where its cause is."""
         table = self.table
-        best = table.loc[table.groupby("kind", sort=False)["value"].idxmax()]
-        parts = [
-            f"{_NAMES.get(str(row.kind), f'{row.kind} of block')} {row.layer} at "
-            f"{str(row.token).strip()!r} brings back {row.value:.3f} ({row.share:.0%})"
-            for row in best.itertuples()
-        ]
+        parts = []
+        for kind, part in table.groupby("kind", sort=False):
+            if is_stream(kind):
+                parts.append(carried(part, "share"))
+            else:
+                width = int(part["window"].iloc[0])
+                around = f" ({width} blocks around)" if width > 1 else ""
+                parts.append(f"most of any {kind} has {strongest(part, 'share')}{around}")
         first = table.iloc[0]
         return (
             f"Noise on the subject takes the answer from probability {first['clean']:.3f} to "

@@ -16,6 +16,7 @@ from layerscope.analyses.texts import Texts
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.bypass import Part
+from layerscope.hooks.load import device_of
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.replay import lanes
 from layerscope.hooks.unembed import Unembed
@@ -59,6 +60,7 @@ class Losses:
         wanted = [i for i, dropped in enumerate(sets) if dropped]
         with evaluating(self.model), torch.no_grad():
             for index, ids in self.texts.batches(self.tokens):
+                ids = ids.to(device_of(self.model))
                 groups = self.texts.groups[index]
                 size = max(1, STREAMS // (32 * ids.numel() * self.width))
                 parts = [wanted[i : i + size] for i in range(0, len(wanted), size)] or [[]]

@@ -33,10 +33,12 @@ def curves_and_blocks(table: pd.DataFrame) -> go.Figure:
         control = control[control["prompt"].isin(shown["prompt"]) & ~control["baseline"]]
     if len(control):
         figure.add_scatter(**_curve(control, "control", "control: another answer"), row=1, col=1)
+    if "guessing" in shown and shown["guessing"].notna().any():
+        figure.add_scatter(**_guessing(shown), row=1, col=1)
     if not len(wrong):
         figure.layout.annotations[0].text = "answers found"
     _blocks(figure, table, own)
-    figure.update_xaxes(title="programs tried", type="log", row=1, col=1)
+    figure.update_xaxes(title="programs tried", type="log", dtick=1, row=1, col=1)
     figure.update_yaxes(title="share of prompts", range=[0, 1.02], tickformat=".0%", row=1, col=1)
     figure.update_xaxes(
         title="block", dtick=max(1, -(-int(own["blocks"].max()) // 16)), row=1, col=2
@@ -63,6 +65,19 @@ def _curve(searches: pd.DataFrame, role: str, name: str) -> dict[str, Any]:
         "mode": "lines",
         "line": {"color": COLORS[role], "dash": DASHES[role], "shape": "hv"},
         "hovertemplate": f"{name}<br>%{{y:.1%}} of {n} within %{{x}} tries<extra></extra>",
+    }
+
+
+def _guessing(searches: pd.DataFrame) -> dict[str, Any]:
+    """A level: one guess for every different answer that all the tries gave."""
+    level, name = float(searches["guessing"].mean()), "as many guesses"
+    return {
+        "x": [1, int(searches["tries"].max())],
+        "y": [level, level],
+        "name": name,
+        "mode": "lines",
+        "line": {"color": COLORS["baseline"], "dash": DASHES["baseline"]},
+        "hovertemplate": f"{name} as the tries gave different answers: %{{y:.1%}}<extra></extra>",
     }
 
 

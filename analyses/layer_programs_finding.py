@@ -49,7 +49,8 @@ class LayerProgramsFinding(Finding):
         fixed = self.table[self.table["search"] == "fixed"]
         if len(fixed):
             parts.append(
-                f"One program for all, chosen on other prompts, is right on {_share(fixed['correct'])}."
+                f"One program for all, chosen on other prompts, is right on {_share(fixed['correct'])}; "
+                f"the untouched model on {len(right) / len(own):.0%}."
             )
         return " ".join(parts)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from layerscope.analyses.cosines import Cosines, sites_of
-from layerscope.analyses.layer_similarity_finding import COLUMNS, SimilarityFinding
+from layerscope.analyses.layer_similarity_finding import COLUMNS, PARTS, SimilarityFinding
 from layerscope.analyses.resampling import mean_intervals
 from layerscope.analyses.similarity_sources import (
     Piece,
@@ -219,13 +219,13 @@ def _cautions(found: Cosines, table: pd.DataFrame) -> list[str]:
     elif groups < 20:
         notes.append(f"Only {groups} texts or groups: the intervals are too narrow.")
     moved = [
-        part
+        PARTS[str(part)]
         for part, lines in table[table["blocks"] == 1].groupby("part")
         if lines["value"].idxmax() != lines["without_first"].idxmax()
     ]
     if moved and found.counts[1].sum() and found.counts[0].sum():
         notes.append(
-            f"Which {' and '.join(map(str, moved))} matters least depends on the first token of "
+            f"Which {' and which '.join(moved)} turns the state least depends on the first token of "
             "each text, which often carries a huge state; see the column without_first."
         )
     return notes

@@ -19,6 +19,7 @@ from layerscope.analyses.skip_totals import Totals, table
 from layerscope.analyses.texts import Texts, as_texts, looks_ahead
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
+from layerscope.hooks.load import device_of
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.structure import title
 from layerscope.hooks.unembed import Unembed
@@ -205,6 +206,7 @@ class _Skips:
             tqdm(total=len(self.texts), desc=self.options["change"], disable=not self.bar) as bar,
         ):
             for number, (index, ids) in enumerate(self.texts.batches(tokens)):
+                ids = ids.to(device_of(self.model))
                 self._batch(ids, self.texts.groups[index], noise=number == 0)
                 bar.update(len(index))
         self._say()

@@ -22,6 +22,9 @@ _MAPS = {
     ("later", "all", "max"): "passed on, the most at any token",
 }
 
+MOST_TOLD = 64
+"""Blocks up to which a cell's hover has its interval too; a report takes 1 MB of figure."""
+
 
 def curves_and_map(finding: SkipFinding) -> go.Figure:
     """Loss, then distance of probabilities, by block; below them block upon later block."""
@@ -164,20 +167,31 @@ def _menu(shown: list[tuple[str, str, str]], first: int, floor: float) -> dict[s
 
 
 def _cells(finding: SkipFinding, key: tuple[str, str, str], *, visible: bool) -> go.Heatmap:
+    import numpy as np
     import plotly.graph_objects as go
 
     measure, tokens, value = key
     cells = finding.matrix(measure, tokens, value)
-    lines = finding.table
-    lines = lines[(lines["measure"] == measure) & (lines["tokens"] == tokens)]
-    texts = lines.assign(text=[_cell(line) for _, line in lines.iterrows()])
-    hover = texts.pivot(index="layer", columns="later", values="text").fillna("")
+    way = "read directly" if measure == "direct" else "passed on by all blocks between"
+    hover = f"<b>block %{{x}} changed, block %{{y}} answers</b><br>{way}: what it adds changes by "
+    told = None
+    if len(cells) <= MOST_TOLD:
+        columns = [
+            finding.matrix(measure, tokens, n) for n in ("value", "ci_low", "ci_high", "max")
+        ]
+        told = np.stack([x.to_numpy(dtype=np.float32).T for x in columns], -1)
+        hover += (
+            "%{customdata[0]:.1%} (%{customdata[1]:.1%} to %{customdata[2]:.1%})<br>the most at any "
+            "token %{customdata[3]:.1%}"
+        )
+    else:
+        hover += "%{z:.1%}"
     return go.Heatmap(
-        z=cells.to_numpy(dtype=float).T,
+        z=cells.to_numpy(dtype=np.float32).T,
         x=list(cells.index),
         y=list(cells.columns),
-        customdata=hover.to_numpy().T,
-        hovertemplate="%{customdata}<extra></extra>",
+        customdata=told,
+        hovertemplate=f"{hover}<extra></extra>",
         colorscale=list(SEQUENTIAL),
         autocolorscale=False,
         zmin=0,
@@ -187,15 +201,6 @@ def _cells(finding: SkipFinding, key: tuple[str, str, str], *, visible: bool) ->
         xgap=1,
         ygap=1,
         name=_MAPS[key],
-    )
-
-
-def _cell(line: pd.Series[Any]) -> str:
-    way = "directly" if line["measure"] == "direct" else "through all blocks between"
-    return (
-        f"<b>block {line['layer']} changed, block {line['later']} answers</b>, {way}<br>its "
-        f"contribution changes by {line['value']:.1%} ({line['ci_low']:.1%} to "
-        f"{line['ci_high']:.1%})<br>the most at any token {line['max']:.1%}"
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 BUDGET = 2**27
 """Bytes that one chunk of tokens x vocabulary may take, all copies together."""
-_COPIES = 8
+COPIES = 8
 """Tensors of tokens x vocabulary that are alive at once while a chunk is measured."""
 
 MEASURES = {
@@ -95,7 +95,7 @@ def chunked(
     if not len(states):
         return
     width = decode(states[:1]).shape[-1]
-    step = max(1, budget // (width * 4 * _COPIES))
+    step = max(1, budget // (width * 4 * COPIES))
     for start in range(0, len(states), step):
         rows = slice(start, start + step)
         yield rows, decode(states[rows])

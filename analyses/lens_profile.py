@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from layerscope.analyses.lens_measures import BUDGET, MEASURES, Final, chunked
+from layerscope.analyses.lens_measures import BUDGET, COPIES, MEASURES, Final
 from layerscope.analyses.texts import Texts, residuals
 from layerscope.analyses.translators import Translator
 from layerscope.hooks.unembed import Unembed
 
 Floats = NDArray[np.float64]
+ROWS = 2048
+"""Tokens that wait for the head together."""
 
 
 @dataclass(frozen=True)
@@ -78,29 +80,83 @@ class Profiling:
         self.lenses, self.k, self.next_token, self.budget = lenses, k, next_token, budget
         self._total = _Total(len(texts))
         self._guess = _Guess(k)
+        self._waiting: list[_Rows] = []
 
     def update(self, index: Sequence[int], ids: Tensor, states: Tensor) -> None:
         """Add texts `index` with ids `[b, p]` and residuals `[L + 1, b, p, d]`."""
         following = torch.full_like(ids, -1)
         following[:, :-1] = ids[:, 1:] if self.next_token else -1
-        flat = states.flatten(1, 2)
-        following = following.flatten().to(flat.device)
         width = ids.shape[1]
-        texts, first = np.repeat(index, width), np.tile(np.arange(width) == 0, len(index))
-        for rows, logits in chunked(self.decode, flat[-1], self.budget):
-            final = Final.of(logits, following[rows], self.k)
-            self._guess.update(final)
-            where = texts[rows], first[rows].astype(int)
-            for number, lens in enumerate(self.lenses):
-                for layer, part in enumerate(flat[:, rows]):
-                    values = final.compare(self.decode(lens(part, layer)))
-                    size = len(self.lenses), len(flat)
-                    self._total.update((number, layer), where, values, size)
+        rows = _Rows(
+            states.flatten(1, 2),
+            following.flatten().to(states.device),
+            np.repeat(index, width),
+            np.tile(np.arange(width) == 0, len(index)).astype(int),
+        )
+        self._waiting.append(rows)
+        # Texts of one length are few; the head is asked about many rows at once.
+        if sum(len(part) for part in self._waiting) >= ROWS:
+            self._flush()
 
     def result(self) -> Profile:
         """The sums so far."""
+        self._flush()
         total = self._total
         return Profile(total.sums, total.counts, self._guess.result(), total.texts)
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        rows = _Rows.joined(self._waiting)
+        self._waiting = []
+        layers = len(rows.states)
+        vocabulary = self.decode(rows.states[-1, :1]).shape[-1]
+        # All layers' logits are there at once, and of one of them all that is computed from it.
+        step = max(1, self.budget // (vocabulary * 4 * (COPIES + 2 * layers)))
+        for start in range(0, len(rows), step):
+            self._measure(rows[start : start + step])
+
+    def _measure(self, rows: _Rows) -> None:
+        final: Final | None = None
+        for number, lens in enumerate(self.lenses):
+            moved = [lens(part, layer) for layer, part in enumerate(rows.states)]
+            logits = self.decode(torch.stack(moved))
+            if final is None:
+                final = Final.of(logits[-1], rows.following, self.k)
+                self._guess.update(final)
+            size = len(self.lenses), len(moved)
+            for layer, own in enumerate(logits):
+                place = rows.text, rows.first
+                self._total.update((number, layer), place, final.compare(own), size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Tokens, one after the other."""
+
+    states: Tensor
+    """`[L + 1, n, d]`"""
+    following: Tensor
+    """`[n]` the token that follows in the text; -1 where none does."""
+    text: NDArray[np.int64]
+    """`[n]`"""
+    first: NDArray[np.int64]
+    """`[n]` 1 at first tokens of texts."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Rows]) -> _Rows:
+        return cls(
+            torch.cat([part.states for part in parts], 1),
+            torch.cat([part.following for part in parts]),
+            np.concatenate([part.text for part in parts]),
+            np.concatenate([part.first for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.following)
+
+    def __getitem__(self, rows: slice) -> _Rows:
+        return _Rows(self.states[:, rows], self.following[rows], self.text[rows], self.first[rows])
 
 
 class _Total:

@@ -16,6 +16,7 @@ from layerscope.analyses.window_streams import Interactions, Windows
 from layerscope.analyses.window_totals import WindowTotals
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
+from layerscope.hooks.load import device_of
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.replay import Recording, record
 from layerscope.hooks.structure import title
@@ -82,6 +83,7 @@ def parallel_windows(
         tqdm(total=len(texts), desc="windows", disable=not progress) as bar,
     ):
         for index, ids in texts.batches(tokens):
+            ids = ids.to(device_of(model))
             run = record(model, {"input_ids": ids})
             totals.evaluations += blocks * len(ids)
             pairs = Interactions(run, most)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.analyses.patching_finding import missing
+from layerscope.analyses.patching_words import missing
 from layerscope.theme import plain, themed
 
 if TYPE_CHECKING:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from layerscope.analyses.patching_words import carried, is_stream, strongest
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _VERBS = {"denoise": "restores", "noise": "destroys"}
+_WAYS = {"denoise": "Clean into corrupt", "noise": "Corrupt into clean"}
 
 
 @dataclass(frozen=True)
@@ -27,23 +29,22 @@ class PatchingFinding(Finding):
     question: ClassVar[str] = "Which activations carry the answer, where and at which token?"
 
     def answer(self) -> str:
-        """The strongest patch of each kind and direction."""
+        """Where the stream carries the answer, and the strongest patch of every other kind."""
         table = self.table.dropna(subset=["value"])
+        if not len(table):
+            return "The two runs do not differ in the metric, so there is nothing to restore."
         parts = []
         for way, part in table.groupby("direction", sort=False):
-            best = part.loc[part.groupby("kind", sort=False)["value"].idxmax()]
-            named = [
-                f"{row.site} at {where(row)} {_VERBS[str(way)]} {row.value:.0%}{_ci(row)}"
-                for row in best.itertuples()
-            ]
-            parts.append("; ".join(named))
-        if not parts:
-            return "The two runs do not differ in the metric, so there is nothing to restore."
+            kinds = [here for _, here in part.groupby("kind", sort=False)]
+            streams = [carried(here) for here in kinds if is_stream(here["kind"].iloc[0])]
+            others = [strongest(here) for here in kinds if not is_stream(here["kind"].iloc[0])]
+            most = [f"most by itself {_VERBS[str(way)]} {', '.join(others)}"] if others else []
+            parts.append(f"{_WAYS[str(way)]}: {'; '.join([*streams, *most])}.")
         first = table.iloc[0]
         return (
-            f"{'. '.join(parts)} of the difference in "
-            f"{first['unit'].removeprefix('share of ')} ({first['corrupt']:.3g} corrupt, "
-            f"{first['clean']:.3g} clean; {first['n']} pairs)."
+            f"{' '.join(parts)} All of it is {first['corrupt']:.3g} (corrupt) to "
+            f"{first['clean']:.3g} (clean) in {first['unit'].removeprefix('share of ')}, mean of "
+            f"{first['n']} pairs."
         )
 
     def figure(self) -> go.Figure:
@@ -51,21 +52,3 @@ class PatchingFinding(Finding):
         from layerscope.analyses.patching_figure import maps
 
         return maps(self.table)
-
-
-def where(row: Any) -> str:
-    """The place of a line in words."""
-    place = "all positions" if row.token == "all" else f"{str(row.token).strip()!r}"
-    head = "" if missing(row.head) else f"head {row.head}, "
-    return head + place
-
-
-def _ci(row: Any) -> str:
-    return "" if missing(row.ci_low) else f" ({row.ci_low:.0%} to {row.ci_high:.0%})"
-
-
-def missing(value: Any) -> bool:
-    """Whether a cell of a table is empty."""
-    import pandas as pd
-
-    return bool(pd.isna(value))

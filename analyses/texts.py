@@ -99,8 +99,13 @@ def as_texts(
         limit: At most so many texts, the first ones.
 
     Raises:
-        ValueError: no texts.
+        ValueError: no texts, or an encoder-decoder, whose decoder reads no text of its own.
     """
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise ValueError(
+            f"{type(model).__name__} is an encoder-decoder: texts feed its encoder, and its decoder "
+            "has nothing to read; this analysis is for models of one stack"
+        )
     if data is None:
         data = bundled().take(limit or DEFAULT_TEXTS)
     if isinstance(data, Path):

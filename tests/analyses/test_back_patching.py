@@ -203,6 +203,17 @@ def by_hand(
     return found
 
 
+def test_chosen_pairs_are_the_same_as_among_all() -> None:
+    model = families.build("llama")
+    prompts = families.batch("llama")["input_ids"]  # type: ignore[call-overload]
+    every = cells(quiet(model, prompts, [7, 8], control=False), states=OWN, group=WRONG)
+    some = quiet(model, prompts, [7, 8], pairs=[(2, 1), (1, 0)], control=False)
+    lines = cells(some, states=OWN, group=WRONG)
+    assert set(lines.index) == {(1, 0), (2, 1)}
+    for pair, line in lines.iterrows():
+        assert line["logprob"] == pytest.approx(every.loc[pair, "logprob"], abs=1e-5)
+
+
 def test_answers_of_several_tokens_equal_plain_hooks() -> None:
     model = families.build("llama")
     ids = families.batch("llama")["input_ids"]  # type: ignore[call-overload]
@@ -385,6 +396,26 @@ def test_the_fixed_pair_is_chosen_on_other_prompts() -> None:
     assert rates["any pair"].item() == 1
     assert rates["fixed pair"].item() == 0
     assert rates["average pair"].item() == pytest.approx(1 / 6)
+
+
+def test_the_excess_is_over_the_higher_control_and_the_best_pair_is_the_likeliest() -> None:
+    before, own, other, noise = (Tries.empty(4, m) for m in (1, 3, 3, 3))
+    for tries in (before, own, other, noise):
+        tries.logprob[:] = -2.0
+    own.likeliest[:, 1] = True
+    own.logprob[:, 1] = [-0.5, -0.4, -0.3, -0.2]
+    noise.likeliest[:2, 2] = True
+    asked = Asked(((1, 0), (2, 0), (2, 1)), list("pqrs"), list("abcd"), None, 0)
+    sweep = Sweep(before, {OWN: [own], OTHER: [other], NOISE: [noise]})
+    found = table(asked, {"last": sweep}, generated=False)
+    rate = found[(found["kind"] == "any pair") & (found["states"] == OWN)].iloc[0]
+    assert (rate["value"], rate["control"], rate["excess"]) == (1, 0.5, 0.5)
+    assert 0 <= rate["excess_low"] < 0.5 < rate["excess_high"] <= 1
+    prompts = found[found["kind"] == "prompt"]
+    assert prompts["source"].tolist() == [2] * 4
+    assert prompts["target"].tolist() == [0] * 4
+    assert prompts["logprob"].tolist() == [-0.5, -0.4, -0.3, -0.2]
+    assert prompts["value"].tolist() == pytest.approx([1 / 3] * 4)
 
 
 def test_guessing_counts_different_answers_only() -> None:

@@ -193,6 +193,18 @@ def test_the_finding_is_saved_and_drawn(trained, tmp_path) -> None:
     assert drawn == {"logit lens", "untrained twin", "the same guess everywhere"}
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models(dtype: torch.dtype) -> None:
+    model = families.build("llama").to(dtype)
+    ids = torch.randint(3, families.VOCAB, (6, 9), generator=torch.Generator().manual_seed(0))
+    kinds = ["logit", "tuned", "affine"]
+    found = lens(model, ids, kind=kinds, steps=5, fit_tokens=20, test=0.5, progress=False)
+    wide = lens(model.float(), ids, kind=kinds, steps=5, fit_tokens=20, test=0.5, progress=False)
+    for name in kinds:
+        ours, theirs = (x.curve("kl_final_lens", name)["value"] for x in (found, wide))
+        np.testing.assert_allclose(ours, theirs, rtol=0.1, atol=0.02)
+
+
 def test_models_that_read_both_ways(tokenizer) -> None:
     model = families.build("bert")
     ids = torch.randint(3, families.VOCAB, (4, 9), generator=torch.Generator().manual_seed(0))

@@ -237,9 +237,11 @@ def test_the_finding_speaks_and_survives_saving(planted: TwoHop, tmp_path: Any) 
     finding = patching(
         *pairs(planted), direction=("denoise", "noise"), together=True, progress=False
     )
-    assert "blocks.3.attn_out" in finding.answer()
-    assert "restores 100%" in finding.answer()
-    assert "destroys 100%" in finding.answer()
+    assert finding.answer().startswith(
+        "Clean into corrupt: the stream into the blocks holds at least half at '0 …' in layers 0 to "
+        "3, at '6' in layers 4 to 7; most by itself restores blocks.3.attn_out at "
+    )
+    assert "most by itself destroys blocks.3.attn_out" in finding.answer()
     again = PatchingFinding.load(finding.save(tmp_path / "patching"))
     assert again.answer() == finding.answer()
     assert again.figure().to_json() == finding.figure().to_json()
@@ -250,7 +252,7 @@ def test_one_pair_has_no_interval_and_says_so(planted: TwoHop) -> None:
     finding = patching(model, clean[:1], corrupt[:1], right[:1], wrong[:1], progress=False)
     assert finding.table["ci_low"].isna().all()
     assert any("One pair" in note for note in finding.notes)
-    assert "100%" in finding.answer()
+    assert "blocks.3.attn_out at '6' 100%" in finding.answer()
 
 
 def test_runs_that_do_not_differ_in_the_metric_give_no_shares(planted: TwoHop) -> None:

@@ -573,3 +573,45 @@ def test_a_batch_is_its_rows_with_left_padding() -> None:
                     alone = model(input_ids=text[None]).logits[0]
                 got = together[row, most - len(text) :]
                 torch.testing.assert_close(got, alone, atol=2e-5, rtol=1e-4)
+
+
+class Fading(nn.Module):
+    """A block that keeps half of its stream beside what its second sublayer adds."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm_1, self.first = nn.LayerNorm(width), nn.Linear(width, width)
+        self.norm_2, self.second = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.first(self.norm_1(x))
+        return 0.5 * x + self.second(self.norm_2(x))  # type: ignore[no-any-return]
+
+
+def test_a_stream_that_fades_carries_half_of_a_change() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(Fading(8) for _ in range(3))).eval()
+    x, delta = torch.randn(4, 5, 8), torch.randn(8)
+    places = anatomy(model, example=x).sites
+    assert isinstance(places["blocks.1.mlp_2_out"], Difference)
+    sites = ["blocks.1.resid_mid", "blocks.1.mlp_2_out", "blocks.1.resid_post"]
+    with torch.no_grad(), edit(model, {sites[0]: edits.add(delta)}), capture(model, sites) as seen:
+        model(x)
+    block: Any = model[1]
+    with torch.no_grad():
+        entering = model[0](x)
+        mid = entering + block.first(block.norm_1(entering)) + delta
+        want = 0.5 * mid + block.second(block.norm_2(mid))
+    torch.testing.assert_close(seen[sites[0]], mid)
+    torch.testing.assert_close(seen[sites[2]], want, atol=1e-5, rtol=1e-5)
+
+
+def test_a_module_that_adds_to_its_input_in_place_can_be_skipped() -> None:
+    class InPlace(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            x += super().forward(x)
+            return x
+
+    model, x = nn.Sequential(nn.Linear(3, 3), InPlace(3, 3)), torch.ones(2, 3)
+    with torch.no_grad(), edit(model, {"1": edits.skip()}):
+        assert torch.equal(model(x), model[0](x))

@@ -442,3 +442,13 @@ def test_captures_before_and_after_meet_what_is_there_at_their_turn() -> None:
         torch.testing.assert_close(inner[sites[1]], 0.5 * own[sites[1]], atol=1e-6, rtol=1e-4)
         torch.testing.assert_close(outer[sites[2]], 0.25 * own[sites[2]], atol=1e-6, rtol=1e-4)
         torch.testing.assert_close(inner[sites[2]], 0.125 * own[sites[2]], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "bloom"])
+def test_cuts_of_nested_edits_add_up(name: str) -> None:
+    model, inputs = families.build(name), families.batch(name)
+    one, two = ({"blocks.*.pattern": edits.cut([6], [key])} for key in (1, 3))
+    with edit(model, {"blocks.*.pattern": edits.cut([6], [1, 3])}):
+        want = logits(model, inputs)
+    with edit(model, one), edit(model, two):
+        torch.testing.assert_close(logits(model, inputs), want)

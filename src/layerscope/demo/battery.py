@@ -94,8 +94,8 @@ def run(out: str | Path, *, quick: bool = False, progress: bool = True) -> Path:
 
     Args:
         out: The HTML file to write.
-        quick: Fewer sentences, two probes instead of four, no untrained twin, and back-patching
-            at the last token only.
+        quick: Fewer sentences and questions, two probes instead of four, no untrained twin, and
+            back-patching at the last token only.
         progress: Whether to show progress bars.
 
     Returns:
@@ -110,7 +110,7 @@ def findings(*, quick: bool = False, progress: bool = True) -> list[Finding]:
     """Anatomy, data, a probe for each label, recall and chaining of facts: the report's order."""
     from layerscope.corpus import bundled
     from layerscope.demo import load_model
-    from layerscope.demo.chains import chains
+    from layerscope.demo.chains import chains, unseen
     from layerscope.demo.recall import recall
     from layerscope.hooks.anatomy import anatomy
 
@@ -118,6 +118,7 @@ def findings(*, quick: bool = False, progress: bool = True) -> list[Finding]:
     corpus = bundled().take(QUICK_SENTENCES if quick else SENTENCES)
     store = _activations(model, corpus, progress)
     twin = None if quick else _untrained(model, corpus, progress)
+    asked = unseen()[::2] if quick else None
     structure = anatomy(model).finding()
     return [
         _named(replace(structure, notes=(*ABOUT, *structure.notes))),
@@ -127,7 +128,7 @@ def findings(*, quick: bool = False, progress: bool = True) -> list[Finding]:
             for kind in (QUICK_QUESTIONS if quick else QUESTIONS)
         ),
         _named(recall(model)),
-        _named(chains(model, names=not quick, progress=progress)),
+        _named(chains(model, questions=asked, names=not quick, progress=progress)),
     ]
 
 

@@ -60,7 +60,9 @@ def chains(
     return MissedChains(
         table=found.table,
         provenance=replace(
-            found.provenance, data=f"small world, {len(asked):,} unseen two-hop questions"
+            found.provenance,
+            data=f"small world, {len(asked):,} unseen two-hop questions",
+            call="layerscope.demo.chains.chains(model)" if questions is None and names else "",
         ),
         notes=(
             (
