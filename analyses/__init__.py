@@ -1,4 +1,7 @@
-"""One question per file; each is a function of the file's name, and returns a finding."""
+"""One question per file; each is a function of the file's name, and returns a finding.
+
+The folders hold their parts.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,47 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layerscope.analyses.attribution_patching import (
+        attribution_patching as attribution_patching,
+    )
     from layerscope.analyses.back_patching import back_patching as back_patching
+    from layerscope.analyses.causal_tracing import causal_tracing as causal_tracing
     from layerscope.analyses.depth_use import depth_use as depth_use
+    from layerscope.analyses.direct_logits import direct_logits as direct_logits
+    from layerscope.analyses.erasure import erasure as erasure
+    from layerscope.analyses.ffn_skip import ffn_skip as ffn_skip
+    from layerscope.analyses.integrated_gradients import (
+        integrated_gradients as integrated_gradients,
+    )
+    from layerscope.analyses.knock_out import knock_out as knock_out
+    from layerscope.analyses.layer_drop import layer_drop as layer_drop
     from layerscope.analyses.layer_programs import layer_programs as layer_programs
     from layerscope.analyses.layer_similarity import layer_similarity as layer_similarity
     from layerscope.analyses.layer_skip import layer_skip as layer_skip
     from layerscope.analyses.lens import lens as lens
+    from layerscope.analyses.lens_tokens import lens_tokens as lens_tokens
+    from layerscope.analyses.linear_maps import linear_maps as linear_maps
+    from layerscope.analyses.parallel_windows import parallel_windows as parallel_windows
     from layerscope.analyses.patching import patching as patching
 
 __all__ = [
+    "attribution_patching",
     "back_patching",
+    "causal_tracing",
     "depth_use",
+    "direct_logits",
+    "erasure",
+    "ffn_skip",
+    "integrated_gradients",
+    "knock_out",
+    "layer_drop",
     "layer_programs",
     "layer_similarity",
     "layer_skip",
     "lens",
+    "lens_tokens",
+    "linear_maps",
+    "parallel_windows",
     "patching",
 ]
 

@@ -144,7 +144,7 @@ class Tracer:
         self.device = device_of(self.model)
         self.embed: Any = cast(Any, self.model).get_input_embeddings()
         with torch.no_grad():
-            self.sigma = float(self._subject_embeddings().std())
+            self.sigma = self.noise * float(self._subject_embeddings().std())
             draws = self._draws()
             batches = {int(b.prompt[0]): b for b in self._single()}
             for i in tqdm(range(len(self.prompts)), desc="tracing", disable=not progress):

@@ -131,6 +131,7 @@ def erasure(
             model=anatomy(model).model,
             data=f"{len(given)} prompts",
             parameters={
+                "prompts": len(given),
                 "by": by if isinstance(by, str) else "given",
                 "answers": answers is not None,
                 "layer_evaluations": round(evaluations, 3),

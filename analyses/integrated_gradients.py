@@ -142,6 +142,7 @@ def integrated_gradients(
             model=anatomy(model).model,
             data=f"{len(given)} prompts",
             parameters={
+                "prompts": len(given),
                 "part": part,
                 "steps": steps,
                 "rule": rule,

@@ -45,7 +45,7 @@ def curves_and_map(finding: SkipFinding) -> go.Figure:
         row_heights=[0.9] * len(panels) + [1.5],
         subplot_titles=[
             *(titles[m] for m in panels),
-            f"Change of what each later block adds, when one is {done}",
+            "How much later blocks change what they add",
         ],
     )
     for row, measure in enumerate(panels, 1):
@@ -160,8 +160,9 @@ def _menu(shown: list[tuple[str, str, str]], first: int, floor: float) -> dict[s
         "xanchor": "right",
         "y": floor,
         "yanchor": "bottom",
-        "bgcolor": "#7d7d7d",
-        "font": {"color": "#ffffff"},
+        # Plotly paints the chosen button near white, whatever the page: the words must be dark.
+        "bgcolor": "#d5d8dc",
+        "font": {"color": "#22262b"},
         "bordercolor": "#7d7d7d",
     }
 

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 MOST_TOKENS = 40
 """How many tokens of a text are read where nothing else is asked: a picture one can take in."""
 
+LEGEND = (
+    "Bold words are what the text goes on with; the colour is the probability that a layer gives to "
+    "the model's own final prediction."
+)
+
 
 @dataclass(frozen=True)
 class LensTokensFinding(Finding):
@@ -193,7 +198,10 @@ def _cells(tokenizer: Any, logits: Tensor, final: Final) -> list[dict[str, Any]]
 
 
 def _notes(length: int, shown: slice) -> list[str]:
+    notes = [LEGEND]
     first, last = shown.start or 0, min(length, shown.stop)
-    if (first, last) == (0, length):
-        return []
-    return [f"Tokens {first} to {last - 1} of {length} are shown; the model has read all before."]
+    if (first, last) != (0, length):
+        notes.append(
+            f"Tokens {first} to {last - 1} of {length} are shown; the model has read all before."
+        )
+    return notes

@@ -30,6 +30,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     treebank = gzip.decompress((demo.folder() / "sentences.conllu.gz").read_bytes()).decode()
     few = "\n\n".join(treebank.split("\n\n")[:250]) + "\n\n"
     (tmp_path / "en_ewt-ud-dev.conllu").write_text(few)
+    questions = (demo.folder() / "questions.jsonl").read_text().splitlines()
+    (tmp_path / "questions.jsonl").write_text("\n".join(questions[-6:]) + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -42,7 +44,12 @@ def test_the_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> No
     tokenizer = tokenizer_of(load_model("path/to/model"))
     batch = tokenizer("the cat sees the dog .", return_tensors="pt", return_token_type_ids=False)
     (code,) = blocks("python")
-    names = {"batch": batch}
+    asked = [question for question in demo.questions() if question.hops == 2][:6]
+    names = {
+        "batch": batch,
+        "prompts": [question.prompt for question in asked],
+        "answers": [question.answer for question in asked],
+    }
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102  (our own page)
     assert (desk / "report.html").stat().st_size > 100_000
     assert names["finding"].table["value"].between(0, 1).all()  # type: ignore[attr-defined]
@@ -58,7 +65,11 @@ def test_the_shell_commands_run(desk: Path) -> None:
     assert len(lines) >= 4
     for line in lines:
         words = shlex.split(line)[1:]
-        real = {"MODEL": "path/to/model", "DATA": "en_ewt-ud-dev.conllu"}
+        real = {
+            "MODEL": "path/to/model",
+            "DATA": "en_ewt-ud-dev.conllu",
+            "PROMPTS": "questions.jsonl",
+        }
         done = CliRunner().invoke(app, [real.get(word, word) for word in words])
         assert done.exit_code == 0, f"{line}\n{done.output}"
     assert (desk / "report.html").is_file()

@@ -73,7 +73,8 @@ def test_part_of_a_text_is_what_the_whole_shows_there(trained) -> None:
     same = whole.table[whole.table["position"].between(3, 6)]
     assert part.table["prediction"].tolist() == same["prediction"].tolist()
     assert part.table["token"].tolist() == same["token"].tolist()
-    assert "Tokens 3 to 6 of" in part.notes[0]
+    assert "Tokens 3 to 6 of" in part.notes[-1]
+    assert not any("are shown" in note for note in whole.notes)
 
 
 def test_the_picture_has_words_and_no_markup_from_tokens(trained, tmp_path) -> None:
