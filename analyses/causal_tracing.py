@@ -21,11 +21,11 @@ from layerscope.analyses.windows import window as blocks_of
 from layerscope.finding import Provenance
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy
-from layerscope.hooks.inputs import accepted
 from layerscope.hooks.load import device_of
 from layerscope.hooks.prompts import Prompts, as_prompts
 from layerscope.hooks.quiet import undisturbed
 from layerscope.hooks.replay import Recording, record
+from layerscope.hooks.replaying.inputs import accepted
 
 KINDS = ("resid_post", "mlp_out", "attn_out")
 WINDOW = 10 / 48

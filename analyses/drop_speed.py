@@ -13,10 +13,10 @@ from layerscope.analyses.drop_losses import changes_of
 from layerscope.analyses.texts import Texts
 from layerscope.hooks.bypass import Part, bypassed
 from layerscope.hooks.edits import edit
-from layerscope.hooks.inputs import accepted
 from layerscope.hooks.load import device_of
 from layerscope.hooks.quiet import evaluating
-from layerscope.hooks.trust import differs
+from layerscope.hooks.replaying.inputs import accepted
+from layerscope.hooks.replaying.trust import differs
 
 TOKENS = 1024
 

@@ -22,9 +22,9 @@ from layerscope.finding import Provenance
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import device_of
+from layerscope.hooks.locating.structure import title
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.replay import record
-from layerscope.hooks.structure import title
 from layerscope.hooks.unembed import Unembed
 
 

@@ -30,7 +30,7 @@ from layerscope.analyses.texts import Texts, as_texts, looks_ahead
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.bypass import Part
-from layerscope.hooks.structure import title
+from layerscope.hooks.locating.structure import title
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -107,7 +107,7 @@ def layer_similarity(
 
 def _of_model(model: nn.Module, data: Any, tokenizer: Any) -> tuple[tuple[str, ...], str, Any]:
     from layerscope.corpus import bundled, read
-    from layerscope.hooks.structure import title
+    from layerscope.hooks.locating.structure import title
 
     corpus = bundled().take(TEXTS) if data is None else read(data)
     return model_sites(model), title(model), corpus

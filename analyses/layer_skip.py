@@ -20,8 +20,8 @@ from layerscope.analyses.texts import Texts, as_texts, looks_ahead
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import device_of
+from layerscope.hooks.locating.structure import title
 from layerscope.hooks.quiet import evaluating
-from layerscope.hooks.structure import title
 from layerscope.hooks.unembed import Unembed
 
 STREAMS = 2**30

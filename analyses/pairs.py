@@ -49,7 +49,7 @@ class Pairs:
         """Every pair with every answer that is scored."""
         for prompt, clean, length, answers in self._groups(max_rows):
             corrupt = clean.clone()
-            corrupt[:, : length - 1] = 0 * corrupt[:, : length - 1] if False else torch.stack([self.corrupt.ids[i] for i in prompt.tolist()])
+            corrupt[:, :length] = torch.stack([self.corrupt.ids[i] for i in prompt.tolist()])
             measure = Measure(self.metric, len(self), prompt, answers)
             yield PairBatch(clean.to(self.device), corrupt.to(self.device), measure)
 

@@ -17,10 +17,10 @@ from layerscope.analyses.window_totals import WindowTotals
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import device_of
+from layerscope.hooks.locating.structure import title
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.replay import Recording, record
-from layerscope.hooks.structure import title
-from layerscope.hooks.trust import differs
+from layerscope.hooks.replaying.trust import differs
 from layerscope.hooks.unembed import Unembed
 
 

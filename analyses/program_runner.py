@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layerscope.analyses.program_tree import Program
 from layerscope.hooks.replay import Recording
-from layerscope.hooks.stage import Stage
+from layerscope.hooks.replaying.stage import Stage
 
 BUDGET = 2**29
 """Bytes of remembered streams; the ones that were not used for longest are forgotten."""

@@ -165,8 +165,8 @@ def from_model(
     from tqdm.auto import tqdm
 
     from layerscope.corpus import Samples
-    from layerscope.hooks.feeds import BATCH, feed_of
-    from layerscope.hooks.filling import running
+    from layerscope.hooks.extracting.feeds import BATCH, feed_of
+    from layerscope.hooks.extracting.filling import running
     from layerscope.hooks.load import device_of
     from layerscope.hooks.quiet import evaluating
 
@@ -200,9 +200,9 @@ def from_texts(
     model: nn.Module, texts: Texts, sites: Sequence[str], tokens: int
 ) -> Iterator[Piece]:
     """Rows of tokenised texts, in batches of equal length; no special token is left out."""
+    from layerscope.hooks.listening.watch import StopForward, watch
     from layerscope.hooks.load import device_of
     from layerscope.hooks.quiet import undisturbed
-    from layerscope.hooks.watch import StopForward, watch
 
     for index, ids in texts.batches(tokens):
         states: dict[str, Tensor] = {}

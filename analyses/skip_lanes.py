@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from layerscope.hooks import edits
 from layerscope.hooks.replay import lanes, record
-from layerscope.hooks.stage import Stage
-from layerscope.hooks.trust import differs
+from layerscope.hooks.replaying.stage import Stage
+from layerscope.hooks.replaying.trust import differs
 
 CHANGES = ("skip", "repeat", "swap")
 SITES = {"block": "resid_post", "attention": "attn_out", "mlp": "mlp_out"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from layerscope.hooks.replay import Recording
-from layerscope.hooks.stage import Stage
+from layerscope.hooks.replaying.stage import Stage
 
 
 class Interactions:

@@ -110,7 +110,7 @@ def locate(kind: str) -> dict[str, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from layerscope.hooks.anatomy import anatomy
-    from layerscope.hooks.stacks import text_config
+    from layerscope.hooks.locating.stacks import text_config
 
     config = AutoConfig.for_model(kind)
     with torch.device("meta"):

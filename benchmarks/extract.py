@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from layerscope.corpus import Corpus, read
 from layerscope.hooks.extract import extract
-from layerscope.hooks.feeds import feed_of
+from layerscope.hooks.extracting.feeds import feed_of
 from layerscope.store import Store
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from layerscope.corpus import Corpus, read
 from layerscope.hooks.extract import extract
-from layerscope.hooks.feeds import feed_of
+from layerscope.hooks.extracting.feeds import feed_of
 from layerscope.store import Store
 
 BILLION = {

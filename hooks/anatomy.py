@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from layerscope.hooks.passes import looking
+from layerscope.hooks.listening.passes import looking
 from layerscope.hooks.places import AttentionTap, Difference, Place, Tap
 
 if TYPE_CHECKING:
-    from layerscope.hooks.anatomy_finding import AnatomyFinding
+    from layerscope.hooks.locating.anatomy_finding import AnatomyFinding
 
 
 __all__ = [
@@ -92,18 +92,18 @@ class Anatomy:
         return all(check.passed is not False for check in self.checks)
 
     def __str__(self) -> str:
-        from layerscope.hooks.anatomy_text import tree
+        from layerscope.hooks.locating.anatomy_text import tree
 
         return tree(self)
 
     def _repr_html_(self) -> str:
-        from layerscope.hooks.anatomy_text import html
+        from layerscope.hooks.locating.anatomy_text import html
 
         return html(self)
 
     def finding(self) -> AnatomyFinding:
         """The anatomy as a finding: a table of sites and checks, and a picture of one block."""
-        from layerscope.hooks.anatomy_finding import finding
+        from layerscope.hooks.locating.anatomy_finding import finding
 
         return finding(self)
 
@@ -127,7 +127,7 @@ def anatomy(model: nn.Module, *, example: Any = None) -> Anatomy:
         TypeError: `model` is not a module.
         Exception: whatever the model raises on a given `example`.
     """
-    from layerscope.hooks.reading import read_anatomy
+    from layerscope.hooks.locating.reading import read_anatomy
 
     if not isinstance(model, nn.Module):
         raise TypeError(f"anatomy() reads a torch nn.Module, got {type(model).__name__}")

@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from layerscope.hooks.anatomy import Anatomy, anatomy
+from layerscope.hooks.listening.watch import argument
 from layerscope.hooks.places import Tap, module_at, pick, pick_input, put
 from layerscope.hooks.quiet import undisturbed
-from layerscope.hooks.watch import argument
 
 Part = tuple[str, int]
 """``("block", 3)``, ``("attention", 3)`` or ``("mlp", 3)``."""

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from layerscope.hooks.kept import Kept
-from layerscope.hooks.live import Live
+from layerscope.hooks.listening.kept import Kept
+from layerscope.hooks.listening.live import Live
+from layerscope.hooks.listening.watch import Listener, StopForward, places, watch
 from layerscope.hooks.places import Place
-from layerscope.hooks.watch import Listener, StopForward, places, watch
 
 __all__ = ["Capture", "Gradients", "StopForward", "capture", "watch"]
 

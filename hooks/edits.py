@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from layerscope.hooks.change import Change
-from layerscope.hooks.changes import (
+from layerscope.hooks.attending.cutting import cut
+from layerscope.hooks.editing.change import Change
+from layerscope.hooks.editing.changes import (
     add,
     as_changes,
     change,
@@ -26,10 +27,9 @@ from layerscope.hooks.changes import (
     swap,
     zero,
 )
-from layerscope.hooks.cutting import cut
-from layerscope.hooks.positions import Positions
+from layerscope.hooks.editing.positions import Positions
+from layerscope.hooks.editing.writing import Writer, running
 from layerscope.hooks.sites import resolve
-from layerscope.hooks.writing import Writer, running
 
 __all__ = [
     "Change",

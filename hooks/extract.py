@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from layerscope.hooks.edits import active
-from layerscope.hooks.feeds import Feed, feed_of
-from layerscope.hooks.filling import Filling, out_of_memory, running, too_big
+from layerscope.hooks.extracting.feeds import Feed, feed_of
+from layerscope.hooks.extracting.filling import Filling, out_of_memory, running, too_big
 from layerscope.hooks.load import device_of, dtype_of
+from layerscope.hooks.locating.structure import title
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.sites import resolve
-from layerscope.hooks.structure import title
 from layerscope.store import Store, default_folder, identity_of, key_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.corpus import Corpus, read
-from layerscope.hooks.feeds import context_of
+from layerscope.hooks.extracting.feeds import context_of
 from layerscope.hooks.load import tokenizer_of
 
 Spans = tuple[tuple[int, int], ...]

@@ -14,16 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerscope.hooks.batches import Recorded, Sweep
 from layerscope.hooks.edits import set_to
-from layerscope.hooks.lanes import EachBlock
-from layerscope.hooks.outcome import Outcome
-from layerscope.hooks.program import programs
-from layerscope.hooks.recording import Pass, Play, logits_of, passing, run_once, stream_sites
+from layerscope.hooks.replaying.batches import Recorded, Sweep
+from layerscope.hooks.replaying.lanes import EachBlock
+from layerscope.hooks.replaying.outcome import Outcome
+from layerscope.hooks.replaying.program import programs
+from layerscope.hooks.replaying.recording import (
+    Pass,
+    Play,
+    logits_of,
+    passing,
+    run_once,
+    stream_sites,
+)
+from layerscope.hooks.replaying.sweep import sweep
+from layerscope.hooks.replaying.trust import untrusted
+from layerscope.hooks.replaying.what_if import Entries, prompts_of, stream_index, what_if
 from layerscope.hooks.sites import resolve
-from layerscope.hooks.sweep import sweep
-from layerscope.hooks.trust import untrusted
-from layerscope.hooks.what_if import Entries, prompts_of, stream_index, what_if
 
 BUDGET = 2**30
 """Bytes that one batch of what-ifs may take, by default."""

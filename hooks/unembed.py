@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.hooks.anatomy import anatomy
-from layerscope.hooks.example import example
+from layerscope.hooks.locating.example import example
 from layerscope.hooks.places import module_at
-from layerscope.hooks.recording import logits_of, passing, run_once, stream_sites
-from layerscope.hooks.trust import differs
+from layerscope.hooks.replaying.recording import logits_of, passing, run_once, stream_sites
+from layerscope.hooks.replaying.trust import differs
 
 BUDGET = 2**28
 """Bytes of logits that are made at once, by default."""

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerscope.hooks import again
 from layerscope.hooks.anatomy import Anatomy, Check, anatomy
 from layerscope.hooks.capture import capture
-from layerscope.hooks.checks import LOGITS, SUMS, UNEMBED
+from layerscope.hooks.locating import again
+from layerscope.hooks.locating.checks import LOGITS, SUMS, UNEMBED
 from layerscope.hooks.places import AttentionTap, Tap
 from layerscope.planted.families import VOCAB, batch, build, names
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from layerscope.hooks import anatomy as anatomy_module
 from layerscope.hooks.anatomy import Anatomy, Check, anatomy
 from layerscope.hooks.capture import capture
-from layerscope.hooks.checks import FINITE, LOGITS, STREAM, SUMS, UNEMBED
+from layerscope.hooks.locating.checks import FINITE, LOGITS, STREAM, SUMS, UNEMBED
 from layerscope.hooks.places import Tap
 from layerscope.planted.families import batch, build
 

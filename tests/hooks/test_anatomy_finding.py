@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from layerscope.hooks.anatomy import anatomy
-from layerscope.hooks.anatomy_finding import AnatomyFinding
+from layerscope.hooks.locating.anatomy_finding import AnatomyFinding
 from layerscope.planted.families import batch, build
 
 

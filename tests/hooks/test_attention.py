@@ -12,11 +12,11 @@ import transformers as hf
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import create_block_mask
 
-from layerscope.hooks import interface
+from layerscope.hooks.attending import interface
+from layerscope.hooks.attending.pattern import additive_mask
 from layerscope.hooks.capture import capture
-from layerscope.hooks.pattern import additive_mask
+from layerscope.hooks.listening.watch import Listener
 from layerscope.hooks.places import AttentionTap
-from layerscope.hooks.watch import Listener
 from layerscope.planted import families
 
 PARTS = ("q", "k", "v", "pattern", "z")

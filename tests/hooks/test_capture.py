@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerscope.hooks import watch as watching
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture, watch
+from layerscope.hooks.listening import watch as watching
 from layerscope.hooks.places import Difference, Tap
 from layerscope.planted import families
 

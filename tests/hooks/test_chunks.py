@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from layerscope.corpus import read
-from layerscope.hooks.chunks import Reading, split_texts, tokenise
+from layerscope.hooks.extracting.chunks import Reading, split_texts, tokenise
 
 
 def reading(tokenizer: Any, rows: str = "tokens") -> Reading:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
-from layerscope.hooks.change import Change
+from layerscope.hooks.editing.change import Change
+from layerscope.hooks.editing.writing import Writer
 from layerscope.hooks.edits import edit
 from layerscope.hooks.places import AttentionTap
-from layerscope.hooks.writing import Writer
 from layerscope.planted import families
 
 DECODERS = list(families.names("decoder"))

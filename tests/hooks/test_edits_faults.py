@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 
-from layerscope.hooks import edits, passes
+from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
 from layerscope.hooks.edits import active, edit
 from layerscope.hooks.extract import extract
+from layerscope.hooks.listening import passes
 from layerscope.planted import families
 
 CHANGES = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
-from layerscope.hooks.change import Change
+from layerscope.hooks.editing.change import Change
 from layerscope.hooks.edits import edit
 from layerscope.planted import families
 

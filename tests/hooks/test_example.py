@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from layerscope.hooks.example import BATCH, POSITIONS, SOURCE, example
+from layerscope.hooks.locating.example import BATCH, POSITIONS, SOURCE, example
 from layerscope.planted.families import build
 
 

@@ -30,7 +30,7 @@ def test_cuda_rows_equal_cpu_rows(
 def test_many_small_shards_do_not_overtake_each_other(
     gpt2: nn.Module, tokenizer: Any, sentences: list[str], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from layerscope.hooks import feeds
+    from layerscope.hooks.extracting import feeds
 
     monkeypatch.setattr(feeds, "FEWEST_CHARACTERS", 200)
     monkeypatch.setattr(feeds, "MOST_CHARACTERS", 200)

@@ -20,7 +20,7 @@ import os, sys, random
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from tokenizers import Tokenizer, models, pre_tokenizers
-import layerscope.hooks.feeds as feeds
+import layerscope.hooks.extracting.feeds as feeds
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.extract import extract
 

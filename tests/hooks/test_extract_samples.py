@@ -108,7 +108,7 @@ def test_an_unknown_row_rule_is_refused(cnn: nn.Sequential, images: Tensor) -> N
 def test_many_samples_make_several_shards(
     cnn: nn.Sequential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import layerscope.hooks.sample_feed as module
+    import layerscope.hooks.extracting.sample_feed as module
 
     monkeypatch.setattr(module, "MOST_SAMPLES", 20)
     images = torch.randn(75, 1, 4, 4)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
 from layerscope.hooks.load import load_model, tokenizer_of
 from layerscope.hooks.replay import lanes, record
 from layerscope.planted import families
-from torch import Tensor, nn
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 TRAINED = {
@@ -113,7 +114,9 @@ def test_attention_edges_cut_in_a_replay_equal_an_edit(name: str) -> None:
         assert (out.logits[rows] - out.baseline).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("part", ["q", "k", "v", "z", "pattern", "attn_out", "mlp_act", "resid_mid"])
+@pytest.mark.parametrize(
+    "part", ["q", "k", "v", "z", "pattern", "attn_out", "mlp_act", "resid_mid"]
+)
 def test_every_kind_of_site_can_be_changed_in_a_replay(part: str) -> None:
     model, batch = families.build("llama"), families.batch("llama")
     run = record(model, batch)
@@ -199,3 +202,20 @@ def test_blocks_can_be_run_by_hand() -> None:
     assert torch.equal(again, run.logits)
     assert (ours - run.logits).abs().max() > 1e-3
     assert run.perform(lambda stage: None) is None
+
+
+def test_what_depends_on_other_rows_and_positions_is_computed_with_them() -> None:
+    model, batch = families.build("llama"), families.batch("llama")
+    run = record(model, batch)
+    changes = [
+        {"blocks.1.mlp_out": edits.mean(at=-1)},
+        {"blocks.0.resid_post": edits.resample(seed=1, at=4)},
+        {"blocks.2.attn_out": edits.zero(at=6)},
+    ]
+    for budget in (1, 2**30):
+        out = run.lanes(changes, budget=budget)
+        for number, change in enumerate(changes):
+            with edits.edit(model, change):
+                expected = logits(model, **batch)
+            error = (out.logits[out.what_if == number] - expected[:, out.positions.start :]).abs()
+            assert error.max() < 2e-6, (budget, change)

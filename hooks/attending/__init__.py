@@ -1,0 +1,1 @@
+"""Inside attention: hearing and changing queries, keys, values, patterns and heads."""

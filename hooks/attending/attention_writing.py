@@ -1,0 +1,104 @@
+"""Changes to `q k v pattern z`, and cut edges, where attention is computed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from layerscope.hooks.attending.attention import owners
+from layerscope.hooks.attending.cutting import edges
+from layerscope.hooks.attending.hearing import take_part
+from layerscope.hooks.attending.parties import PARTS
+from layerscope.hooks.listening.live import Live, Notes
+from layerscope.hooks.places import AttentionTap, module_at
+
+if TYPE_CHECKING:
+    from layerscope.hooks.editing.writing import Writer
+
+
+class AttentionWriter:
+    """Makes a writer's changes to attention."""
+
+    writes = True
+    differentiable = False
+
+    def __init__(self, writer: Writer, taps: Mapping[str, AttentionTap]) -> None:
+        self.wanted: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+        for site, tap in taps.items():
+            self.wanted[tap.path, tap.call][tap.part] = site
+        self.modules = {path: module_at(writer.model, path) for path, _ in self.wanted}
+        self.owner = owners(self.modules)
+        self.heard: dict[str, set[str]] = {}
+        """For each path that ran: the parts that could be written there."""
+        self.notes: Notes = writer.notes
+        self._writer = writer
+        self._queries = 0
+
+    def start(self, undo: ExitStack) -> None:
+        """Write until `undo` closes."""
+        if self.modules:
+            take_part(self, undo)
+
+    def missing(self, tap: AttentionTap) -> str:
+        """Why `tap` was not written although its module ran; "" when it did not run."""
+        if tap.path not in self.heard:
+            return ""
+        there = ", ".join(part for part in PARTS if part in self.heard[tap.path])
+        kind = type(self.modules[tap.path]).__name__
+        if there:
+            return f"{tap}: {kind} ran, but only these can be written there: {there}"
+        return (
+            f"{tap}: {kind} ran, but called neither transformers' attention interface nor "
+            "scaled_dot_product_attention, and has no softmax between two matrix products. "
+            "Its outputs can be written by module path"
+        )
+
+    def next(self, path: str, parts: set[str]) -> Mapping[str, str]:
+        """The parts to write, and their sites, of the next computation at `path` in this pass."""
+        self.heard[path] = self.heard.get(path, set()) | parts
+        return self.wanted.get((path, self._writer.passing.number(("attention", path))), {})
+
+    def meet(self, site: str, live: Live) -> Tensor | None:
+        """What takes the place of a part; None leaves it."""
+        x = live.value
+        new = self._writer.applied(site, x, *self._span(site, x))
+        return None if new is x else new
+
+    def cuts(self, site: str, shape: tuple[int, int, int, int]) -> Tensor | None:
+        """All edges that are cut in a pattern of this shape [b, h, p, k]; None: none."""
+        writer, found = self._writer, None
+        asked = [change for change in writer.changes[site] if change.kind == "cut"]
+        offset = writer.offset_of(site)
+        for change in asked:
+            writer.check_known(change, site, offset)
+            start, end = offset or 0, self._end(site, shape[2])
+            one = edges(change, site, shape, start, first_key(start, *shape[2:]), end)
+            writer.saw(site, start + shape[2])
+            if bool(one.any()):
+                writer.touched.add(change)
+                found = one if found is None else found | one
+        return found
+
+    def overheard(self, path: str, parts: Mapping[str, Live]) -> None:
+        """Never called: this party writes."""
+
+    def _span(self, site: str, x: Tensor) -> tuple[int | None, int | None]:
+        """Absolute position of the first one in `x`, and where the prompt ends."""
+        offset = self._writer.offset_of(site)
+        if not site.endswith((".k", ".v")) or offset is None:
+            return offset, None
+        queries = self._writer.queries(site, x.shape[2] - offset)
+        return first_key(offset, queries, x.shape[2]), self._end(site, queries)
+
+    def _end(self, site: str, queries: int) -> int | None:
+        writer = self._writer
+        return queries if not writer.offset_of(site) else writer.offsets.prompt
+
+
+def first_key(offset: int, queries: int, keys: int) -> int:
+    """Absolute position of the first key: a cache with a window has dropped those before it."""
+    return max(0, offset + queries - keys)

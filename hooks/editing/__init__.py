@@ -1,0 +1,1 @@
+"""How a site is written while the model runs."""

@@ -1,0 +1,1 @@
+"""From a corpus to the shards of a store."""

@@ -1,0 +1,1 @@
+"""How a site is heard while the model runs."""

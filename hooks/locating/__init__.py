@@ -1,0 +1,1 @@
+"""How an anatomy is found, checked and shown."""

@@ -1,0 +1,1 @@
+"""How a recorded pass is continued from any block."""
