@@ -16,12 +16,11 @@ from layerscope.analyses.depth_use_finding import DepthUseFinding
 from layerscope.analyses.lens import FIRST_LEFT_OUT
 from layerscope.analyses.lens_profile import Profile, Profiling
 from layerscope.analyses.similarity_sources import model_sites, plan
-from layerscope.analyses.texts import Texts, as_texts, check_finite, group_means
+from layerscope.analyses.texts import Texts, as_texts, check_finite, group_means, run
 from layerscope.analyses.translators import LogitLens
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
-from layerscope.hooks.load import device_of
 from layerscope.hooks.quiet import undisturbed
 from layerscope.hooks.twin import untrained_twin
 
@@ -126,7 +125,7 @@ def _profiling(model: nn.Module, texts: Texts, k: int) -> tuple[Profiling | None
 def _states(model: nn.Module, ids: Tensor, sites: Sequence[str]) -> dict[str, Tensor]:
     """`[b, p, d]` by site."""
     with undisturbed(model), capture(model, sites, stop=True) as seen:
-        model(input_ids=ids.to(device_of(model)))
+        run(model, ids)
     states = {site: seen[site] for site in sites}
     for site, x in states.items():
         check_finite(site, x, ids)

@@ -17,11 +17,11 @@ from layerscope.analyses.cosines import sites_of
 from layerscope.analyses.frozen_norm import FrozenHead
 from layerscope.analyses.resampling import mean_intervals
 from layerscope.analyses.similarity_sources import model_sites, plan
+from layerscope.analyses.texts import run
 from layerscope.analyses.token_maps import counted
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
-from layerscope.hooks.load import device_of
 from layerscope.hooks.prompts import as_prompts
 from layerscope.hooks.quiet import undisturbed
 
@@ -156,7 +156,7 @@ def _last(model: nn.Module, ids: Tensor, pairs: Sequence[Any]) -> tuple[dict[str
         dict.fromkeys([*stream, *sites_of([s for p in pairs for s in (p.before, p.after)])])
     )
     with undisturbed(model), capture(model, [*sites, "logits"]) as seen:
-        model(input_ids=ids.to(device_of(model)))
+        run(model, ids)
     return {site: seen[site][:, -1] for site in sites}, seen["logits"][:, -1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -137,7 +138,7 @@ def refuse_model(model: nn.Module, part: str) -> None:
 
     Raises:
         LookupError: no blocks, or blocks without the part.
-        ValueError: an encoder-decoder.
+        ValueError: an encoder-decoder, or a model that reads no tokens.
     """
     found = anatomy(model)
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
@@ -147,6 +148,11 @@ def refuse_model(model: nn.Module, part: str) -> None:
         )
     if not found.blocks:
         raise LookupError(f"no stack of blocks was found in {type(model).__name__}")
+    if "input_ids" not in signature(model.forward).parameters:
+        raise ValueError(
+            f"{type(model).__name__} reads no tokens (its forward takes no input_ids), and this "
+            "analysis runs over texts; layer_similarity takes images and other samples too"
+        )
     lacking = [
         i for i in range(len(found.blocks)) if f"blocks.{i}.{SITES[part]}" not in found.sites
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from layerscope.analyses.layer_skip import chosen_texts
+from layerscope.analyses.layer_skip import chosen_texts, refuse_model
 from layerscope.analyses.parallel_windows_finding import WindowsFinding
 from layerscope.analyses.skip_effects import LOGITS, Output
 from layerscope.analyses.texts import as_texts
@@ -62,6 +62,7 @@ def parallel_windows(
     from tqdm.auto import tqdm
 
     started = time.perf_counter()
+    refuse_model(model, "block")
     blocks = len(anatomy(model).blocks)
     most = min(longest or blocks, blocks)
     if most < 2:

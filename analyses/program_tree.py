@@ -167,5 +167,5 @@ class Tree:
     def _credit(node: Node, reward: float) -> None:
         at: Node | None = node
         while at is not None:
-            at.reward -= reward
+            at.reward += reward
             at = at.parent

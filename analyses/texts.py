@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def residuals(model: nn.Module, ids: Tensor) -> Tensor:
         ValueError: a state is NaN or infinite.
     """
     with undisturbed(model), capture(model, ["embed", "all"], stop=True) as seen:
-        model(input_ids=ids.to(device_of(model)))
+        run(model, ids)
     states = torch.stack([seen[site] for site in seen])
     for site, x in zip(seen, states, strict=True):
         check_finite(site, x, ids)
@@ -154,6 +155,14 @@ def check_finite(site: str, states: Tensor, ids: Tensor) -> None:
             f"{site} is NaN or infinite at position {position} of the text with ids "
             f"{ids[row].tolist()[:8]}..."
         )
+
+
+def run(model: nn.Module, ids: Tensor) -> Any:
+    """Call the model on ids `[b, p]`, on its own device; by name where it knows ``input_ids``."""
+    here = ids.to(device_of(model))
+    kinds = signature(model.forward).parameters
+    named = "input_ids" in kinds or any(p.kind is p.VAR_KEYWORD for p in kinds.values())
+    return model(input_ids=here) if named else model(here)
 
 
 def residual_sites(blocks: int) -> list[str]:

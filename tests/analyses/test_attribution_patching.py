@@ -51,7 +51,7 @@ def test_the_estimate_is_the_slope_of_a_small_step() -> None:
     clean = tokenizer(["The city of the friend of Anna is"], return_tensors="pt")["input_ids"]
     corrupt = tokenizer(["The city of the friend of Bert is"], return_tensors="pt")["input_ids"]
     finding = attribution_patching(
-        model, clean, corrupt, [300], [301], sites=("resid_pre", "mlp_out", "z"), positions=[7, 8],
+        model, clean, corrupt, [300], [301], sites=("resid_pre", "mlp_out", "z", "v"), positions=[7, 8],
         check=0, progress=False,
     )  # fmt: skip
     from layerscope.hooks import edits
@@ -62,16 +62,17 @@ def test_the_estimate_is_the_slope_of_a_small_step() -> None:
         return float(last[300] - last[301])
 
     with torch.no_grad():
-        for row in finding.table.iloc[::13].itertuples():
+        for row in finding.table.iloc[::11].itertuples():
             seen = []
             for ids in (clean, corrupt):
                 with capture(model, row.site) as held:
                     model(input_ids=ids)
                 seen.append(held[row.site])
             step = STEP * (seen[0] - seen[1])
-            heads = None if row.kind != "z" else [row.head]
             at = int(row.token)
-            part = step[:, at : at + 1] if row.kind != "z" else step[:, at : at + 1, heads]
+            heads = [row.head] if row.kind in "zv" else None
+            part = step[:, heads, at : at + 1] if row.kind == "v" else step[:, at : at + 1]
+            part = part[:, :, heads] if row.kind == "z" else part
             moved = []
             for sign in (1, -1):
                 with edits.edit(model, {row.site: edits.add(sign * part, at=at, heads=heads)}):

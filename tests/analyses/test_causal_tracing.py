@@ -157,6 +157,28 @@ def test_unlike_prompts_are_aligned_by_role(model: Any, tokenizer: Any) -> None:
     assert last["share"].item() == pytest.approx(1.0, abs=1e-6)
 
 
+def test_roles_of_tokens_after_the_subject(model: Any, tokenizer: Any) -> None:
+    finding = causal_tracing(
+        model,
+        [PROMPTS[0], "The friend of Anna is"],
+        ["Berlin", "Julia"],
+        ["The", "The"],
+        samples=1,
+        kinds=["resid_post"],
+        known=False,
+        tokenizer=tokenizer,
+        progress=False,
+    )
+    counts = finding.table.groupby("token", sort=False).size()
+    assert counts.index.tolist() == [
+        "before the subject",
+        "last subject token",
+        "first token after",
+        "further tokens",
+        "last token",
+    ]
+
+
 def test_costs_are_counted(planted: TwoHop) -> None:
     finding = traced(planted, kinds=["resid_post"], samples=4)
     # For each prompt one clean pass, 4 noised ones, and the lanes with a baseline for each position
@@ -175,6 +197,9 @@ def test_prompts_that_are_not_known_are_left_out(planted: TwoHop) -> None:
     )
     assert finding.table["n"].unique().tolist() == [5]
     assert any("1 of 6 prompts are not answered right" in note for note in finding.notes)
+    every = traced(planted, samples=2).provenance.parameters["layer_evaluations"]
+    # Of the one that is left out only the clean pass is run.
+    assert finding.provenance.parameters["layer_evaluations"] == every / 6 * 5 + 8
     with pytest.raises(ValueError, match="answers none of the prompts right"):
         causal_tracing(planted.model, planted.prompts, [6] * 6, [0] * 6, samples=2, progress=False)
 

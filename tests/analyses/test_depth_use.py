@@ -13,6 +13,7 @@ from layerscope.analyses.depth_use import depth_use
 from layerscope.analyses.depth_use_finding import DepthUseFinding
 from layerscope.analyses.lens import lens
 from layerscope.finding import Finding
+from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import load_model
 from layerscope.planted import families
 from layerscope.planted.linear_stack import linear_stack
@@ -173,3 +174,46 @@ def test_what_training_changes(shared_data: Any, tmp_path: Any) -> None:
 def test_refusals(orthogonal) -> None:
     with pytest.raises(ValueError, match="every text is a single token"):
         depth_use(orthogonal, [[3], [4]], progress=False)
+
+
+class Block(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(8, 8)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return h + torch.tanh(self.inner(h))
+
+
+class Plain(torch.nn.Module):
+    """A residual network of no library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(20, 8)
+        self.blocks = torch.nn.ModuleList(Block() for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h: torch.Tensor = self.embedding(x)
+        for block in self.blocks:
+            h = block(h)
+        return h
+
+
+def test_a_network_of_no_library_has_contributions() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Plain()
+    ids = torch.randint(20, (4, 6), generator=torch.Generator().manual_seed(0))
+    anatomy(model, example=ids)
+    found = depth_use(model, ids, progress=False, twin=False)
+    h = model.embedding(ids)[:, 1:].detach()
+    added = torch.tanh(model.blocks[0].inner(h)).detach()
+    expected = float((added.norm(dim=-1) / h.norm(dim=-1)).mean())
+    assert found.curve("relative_norm", "block")["value"].iloc[0] == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert any(note.startswith("No lens: Plain has no logits") for note in found.notes)
+    assert set(found.table["part"]) == {"block"}
+    assert len(found.figure().data) > 0
+    assert "Block 0 adds" in found.answer()

@@ -217,6 +217,8 @@ def test_the_table_holds_losses_controls_and_halves() -> None:
     assert "time" not in table
     inside = (table["ci_low"] <= table["value"]) & (table["value"] <= table["ci_high"])
     assert inside.all()
+    assert list(table["added"]) == pytest.approx(list(table["value"] - table["baseline"]), abs=1e-9)
+    assert ((table["added_low"] <= table["added"]) & (table["added"] <= table["added_high"])).all()
 
 
 def test_time_is_measured_on_the_model_that_is_really_reduced(tmp_path: Any) -> None:

@@ -199,6 +199,36 @@ def test_no_program_is_tried_twice(planted: Counter) -> None:
     assert all(1 <= len(program) <= 9 for program in seen)
 
 
+def test_what_is_rewarded_is_sought() -> None:
+    def share(rewarded: float) -> float:
+        tree = Tree(Rules(8, longest=12, length_weight=0), "0")
+        tree.tell(tuple(range(8)), 0.0)
+        found = 0
+        for _ in range(300):
+            program: Any = tree.propose()
+            begins = program[:2] == (0, 0)
+            found += begins
+            tree.tell(program, rewarded * begins)
+        return found / 300
+
+    assert share(1.0) > 2 * share(0.0)
+
+
+def test_every_state_is_in_the_tree_once() -> None:
+    tree = Tree(Rules(5, longest=7), "0")
+    tree.tell(tuple(range(5)), 0.0)
+    for _ in range(200):
+        program = tree.propose()
+        if program is not None:
+            tree.tell(program, 0.0)
+    nodes, states = [tree.root], []
+    while nodes:
+        node = nodes.pop()
+        states.append((node.done, node.pointer))
+        nodes += node.children
+    assert len(set(states)) == len(states) > 200
+
+
 def test_skip_only_trees_end_with_every_subset() -> None:
     tree = Tree(Rules(5, repeat=False, longest=5), "0")
     seen = {tuple(range(5))}

@@ -421,6 +421,8 @@ def test_what_does_not_fit_is_refused() -> None:
         skipped(families.build("t5"))
     with pytest.raises(LookupError, match="no stack of blocks"):
         skipped(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="ViTForImageClassification reads no tokens"):
+        skipped(families.build("vit"))
 
 
 def test_the_finding_is_saved_whole_and_drawn(tmp_path: Any) -> None:

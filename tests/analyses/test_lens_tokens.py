@@ -86,6 +86,7 @@ def test_the_picture_has_words_and_no_markup_from_tokens(trained, tmp_path) -> N
     assert len(drawn.z) == found.table["position"].nunique()
     assert len(drawn.z[0]) == 6
     assert again.figure().layout.yaxis.ticktext[0] == "&lt;s&gt;"
+    assert drawn.text[0][0] == "&lt;s&gt;"
     # Bold: the layer says what the text goes on with.
     assert any("<b>" in word for row in drawn.text for word in row)
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from layerscope.analyses.shares import wilson
 from layerscope.demo import recall as module
 from layerscope.demo import world
-from layerscope.demo.recall import KINDS, RecallFinding, kind_of, recall, wilson
+from layerscope.demo.recall import KINDS, RecallFinding, kind_of, recall
 from layerscope.finding import Finding
 
 

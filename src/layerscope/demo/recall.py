@@ -6,9 +6,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from layerscope.analyses.shares import wilson
 from layerscope.demo import world
 from layerscope.finding import Finding, Provenance
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 KINDS = ("one hop", "two hops, seen", "two hops, unseen")
-Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -149,14 +148,6 @@ def answer_token(tokenizer: Any, answer: str) -> int:
             "answers of one token, so use the bundled tokenizer"
         )
     return int(ids[0])
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share; holds its level even at 0 and `n` successes."""
-    share, z2 = right / n, Z95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _row(kind: str, right: dict[world.Question, bool]) -> dict[str, Any]:
