@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from layerscope.analyses.attribution_patching_finding import AttributionPatchingFinding
 from layerscope.analyses.pairs import PairBatch, Pairs, as_pairs
 from layerscope.analyses.patch_cells import Cell, cells_of, head_places, sites_of
-from layerscope.analyses.patching import SITES, Patcher, shapes_of, ways_of
+from layerscope.analyses.patching import Patcher, shapes_of, ways_of
 from layerscope.analyses.patching_table import notes_of, table_of
 from layerscope.analyses.token_axis import places_of
 from layerscope.finding import Provenance
@@ -36,7 +36,7 @@ def attribution_patching(
     answers: Sequence[Any],
     wrong: Sequence[Any] | None = None,
     *,
-    sites: str | Sequence[str] = SITES,
+    sites: str | Sequence[str] | None = None,
     positions: Any = None,
     direction: str = "denoise",
     metric: str | None = None,
@@ -58,7 +58,7 @@ def attribution_patching(
         corrupt: For each clean prompt one of as many tokens.
         answers: The right answers to the clean prompts.
         wrong: The right answers to the corrupt prompts.
-        sites: Kinds, sites or patterns.
+        sites: Kinds, sites or patterns; None: the stream into each block, attention and MLP.
         positions: Where; None: at every position.
         direction: ``"denoise"`` or ``"noise"``.
         metric: ``"logit_diff"``, ``"logprob"`` or ``"prob"``.
@@ -102,7 +102,7 @@ def attribution_patching(
             model=anatomy(model).model,
             data=f"{len(pairs):,} pairs of prompts",
             parameters={
-                "sites": list(chosen) if len(chosen) < 9 else sites,
+                "sites": sites or list(dict.fromkeys(cell.kind for cell in cells)),
                 "positions": [place.label for place in places],
                 "direction": direction,
                 "metric": pairs.metric,

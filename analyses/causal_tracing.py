@@ -17,6 +17,7 @@ from layerscope.analyses.answers import AnswerBatch, Answers, as_answers, extend
 from layerscope.analyses.causal_tracing_finding import CausalTracingFinding
 from layerscope.analyses.causal_tracing_table import Trace, known_only, table_of
 from layerscope.analyses.decoders import require_decoder
+from layerscope.analyses.patch_cells import kinds_of
 from layerscope.analyses.windows import window as blocks_of
 from layerscope.finding import Provenance
 from layerscope.hooks import edits
@@ -41,7 +42,7 @@ def causal_tracing(
     *,
     noise: float = 3.0,
     samples: int = 10,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] | None = None,
     window: int | None = None,
     known: bool = True,
     tokenizer: Any = None,
@@ -62,7 +63,8 @@ def causal_tracing(
         noise: Standard deviation of the noise, in standard deviations of the embeddings of all the
             subjects' tokens.
         samples: Draws of the noise; the same ones in every cell.
-        kinds: ``"resid_post"`` (one block), ``"mlp_out"`` and ``"attn_out"`` (windows of blocks).
+        kinds: Of ``"resid_post"`` (one block), ``"mlp_out"`` and ``"attn_out"`` (windows of
+            blocks); None: all that the model has.
         window: Blocks in a window; None: in the proportion of Meng et al., 10 in 48.
         known: Leave out prompts that the model does not answer right.
         tokenizer: Defaults to the model's own.
@@ -89,11 +91,12 @@ def causal_tracing(
     spans = _spans(asked, subjects)
     blocks = len(anatomy(model).blocks)
     width = max(1, round(WINDOW * blocks)) if window is None else window
-    tracer = Tracer(model, asked, wanted, spans, tuple(kinds), width, noise, samples, seed)
+    chosen = tuple(kinds or (kind for kind in KINDS if kind in kinds_of(model)))
+    tracer = Tracer(model, asked, wanted, spans, chosen, width, noise, samples, seed)
     with undisturbed(model):
         tracer.run(known, progress)
     kept, said = known_only(tracer.traces, known)
-    table = table_of(kept, asked, tuple(kinds), width, seed=seed)
+    table = table_of(kept, asked, chosen, width, seed=seed)
     return CausalTracingFinding(
         table=table,
         provenance=Provenance(
@@ -103,7 +106,7 @@ def causal_tracing(
                 "noise": noise,
                 "noise_sd": tracer.sigma,
                 "samples": samples,
-                "kinds": list(kinds),
+                "kinds": list(chosen),
                 "window": width,
                 "known": known,
                 **tracer.costs(),

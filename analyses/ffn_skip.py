@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from layerscope.analyses.cosines import cosine
 from layerscope.analyses.ffn_skip_finding import FfnSkipFinding
-from layerscope.analyses.layer_skip import chosen_texts, refuse_model
 from layerscope.analyses.resampling import mean_intervals
 from layerscope.analyses.skip_effects import LOGITS, Output
+from layerscope.analyses.skip_inputs import chosen_texts, refuse_model
 from layerscope.analyses.skip_lanes import Lane
 from layerscope.analyses.texts import as_texts
 from layerscope.finding import Provenance

@@ -24,8 +24,8 @@ from layerscope.analyses.drop_orders import (
 )
 from layerscope.analyses.drop_speed import Speed
 from layerscope.analyses.layer_drop_finding import COLUMNS, DropFinding
-from layerscope.analyses.layer_skip import chosen_texts, refuse_model
 from layerscope.analyses.resampling import mean_intervals
+from layerscope.analyses.skip_inputs import chosen_texts, refuse_model
 from layerscope.analyses.texts import Texts, as_texts, looks_ahead
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy

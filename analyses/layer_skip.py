@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +13,16 @@ from torch import Tensor, nn
 
 from layerscope.analyses.layer_skip_finding import SkipFinding
 from layerscope.analyses.skip_effects import LOGITS, Later, Output, counts
-from layerscope.analyses.skip_lanes import CHANGES, SITES, Lane, all_lanes, run_direct, run_lanes
+from layerscope.analyses.skip_inputs import chosen_texts, refuse_model
+from layerscope.analyses.skip_lanes import (
+    CHANGES,
+    SITES,
+    Lane,
+    all_lanes,
+    obstacle,
+    run_direct,
+    run_lanes,
+)
 from layerscope.analyses.skip_totals import Totals, table
 from layerscope.analyses.texts import Texts, as_texts, looks_ahead
 from layerscope.finding import Provenance
@@ -133,61 +140,6 @@ def _refuse(model: nn.Module, change: str, part: str, front: int) -> None:
     refuse_model(model, part)
 
 
-def refuse_model(model: nn.Module, part: str) -> None:
-    """Refuse models that have no such part to skip.
-
-    Raises:
-        LookupError: no blocks, or blocks without the part.
-        ValueError: an encoder-decoder, or a model that reads no tokens.
-    """
-    found = anatomy(model)
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        raise ValueError(
-            f"{type(model).__name__} has an encoder and a decoder; give one of them by itself, "
-            "such as model.get_encoder()"
-        )
-    if not found.blocks:
-        raise LookupError(f"no stack of blocks was found in {type(model).__name__}")
-    if "input_ids" not in signature(model.forward).parameters:
-        raise ValueError(
-            f"{type(model).__name__} reads no tokens (its forward takes no input_ids), and this "
-            "analysis runs over texts; layer_similarity takes images and other samples too"
-        )
-    lacking = [
-        i for i in range(len(found.blocks)) if f"blocks.{i}.{SITES[part]}" not in found.sites
-    ]
-    if lacking:
-        raise LookupError(f"blocks {lacking} of {type(model).__name__} have no {SITES[part]}")
-
-
-def chosen_texts(
-    texts: Texts, front: int, most: int, longest: int | None, seed: int
-) -> tuple[Texts, list[str]]:
-    """Texts of `front` + 2 tokens or more, `most` of them at random, cut at `longest`; and notes."""
-    ids = texts.prompts.ids
-    enough = [i for i, x in enumerate(ids) if len(x) >= front + 2]
-    notes = []
-    if not enough:
-        raise ValueError(
-            f"no text has {front + 2} tokens or more: one that is changed, and one after it"
-        )
-    if len(enough) < len(ids):
-        notes.append(
-            f"{len(ids) - len(enough)} texts of fewer than {front + 2} tokens were left out"
-        )
-    if len(enough) > most:
-        order = torch.randperm(len(enough), generator=torch.Generator().manual_seed(seed))
-        notes.append(f"{most} of {len(enough)} texts, drawn at random (max_texts)")
-        enough = sorted(enough[i] for i in order[:most].tolist())
-    part = texts.chosen(enough)
-    long = sum(len(x) > longest for x in part.prompts.ids) if longest else 0
-    if long:
-        notes.append(f"{long} texts were cut at {longest} tokens (max_tokens)")
-        cut = replace(part.prompts, ids=tuple(x[:longest] for x in part.prompts.ids))
-        part = replace(part, prompts=cut)
-    return part, notes
-
-
 class _Skips:
     """One model on all texts."""
 
@@ -225,7 +177,7 @@ class _Skips:
             wanted.append(Lane(-1, 0, length, front))
         for lanes in _portions(wanted, STREAMS // (32 * ids.numel() * self.width)):
             self._propagated(ids, groups, lanes)
-            if self.options["direct"]:
+            if self.options["direct"] and not self._hindered(ids):
                 self._direct(ids, groups, [lane for lane in lanes if lane.block >= 0])
 
     def _propagated(self, ids: Tensor, groups: NDArray[np.int64], wanted: list[Lane]) -> None:
@@ -248,6 +200,14 @@ class _Skips:
         self.totals_.evaluations += run_direct(self.model, ids, wanted, later)
         n = counts(wanted, ids.shape[1])
         self.totals_.add("direct", wanted, later.sums, later.most, n, groups)
+
+    def _hindered(self, ids: Tensor) -> bool:
+        why = obstacle(self.model, ids)
+        if why:
+            self.totals_.notes.append(
+                f"Direct effects were not measured: blocks cannot be run one by one ({why})."
+            )
+        return bool(why)
 
     def _later(self, wanted: Sequence[Lane], ids: Tensor) -> Later:
         own = self.options["change"] == "skip" and self.options["part"] == "block"

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from layerscope.analyses.layer_skip import chosen_texts, refuse_model
 from layerscope.analyses.parallel_windows_finding import WindowsFinding
 from layerscope.analyses.skip_effects import LOGITS, Output
+from layerscope.analyses.skip_inputs import chosen_texts, refuse_model
+from layerscope.analyses.skip_lanes import require_blocks
 from layerscope.analyses.texts import as_texts
 from layerscope.analyses.window_streams import Interactions, Windows
 from layerscope.analyses.window_totals import WindowTotals
@@ -19,8 +20,7 @@ from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import device_of
 from layerscope.hooks.locating.structure import title
 from layerscope.hooks.quiet import evaluating
-from layerscope.hooks.replay import Recording, record
-from layerscope.hooks.replaying.trust import differs
+from layerscope.hooks.replay import record
 from layerscope.hooks.unembed import Unembed
 
 
@@ -85,6 +85,7 @@ def parallel_windows(
     ):
         for index, ids in texts.batches(tokens):
             ids = ids.to(device_of(model))
+            require_blocks(model, ids, "windows")
             run = record(model, {"input_ids": ids})
             totals.evaluations += blocks * len(ids)
             pairs = Interactions(run, most)
@@ -94,7 +95,6 @@ def parallel_windows(
             for start in range(blocks - 1):
                 window = Windows(run, start, most, pairs.found, generator)
                 run.perform(window)
-                _require_right(model, window, run)
                 totals.add(window, output, texts.groups[index], no_skip_front)
             bar.update(len(index))
     parameters = {
@@ -116,13 +116,3 @@ def parallel_windows(
         ),
         notes=(*texts.notes, *notes),
     )
-
-
-def _require_right(model: nn.Module, window: Windows, run: Recording) -> None:
-    if window.start or window.last is None:
-        return
-    wrong = differs(window.last[0], run.residuals[-1])
-    if wrong:
-        raise RuntimeError(
-            f"blocks of {type(model).__name__} cannot be run one by one: the last stream {wrong}"
-        )

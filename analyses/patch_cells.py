@@ -54,16 +54,21 @@ class Cell:
         }
 
 
-def sites_of(model: nn.Module, sites: str | Sequence[str]) -> tuple[str, ...]:
-    """The sites that are meant: ``"mlp_out"`` is that of every block.
+USUAL = ("resid_pre", "attn_out", "mlp_out")
+"""Kinds of site that are patched unless others are asked for."""
+
+
+def sites_of(model: nn.Module, sites: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The sites that are meant: ``"mlp_out"`` is that of every block; None: the usual ones it has.
 
     Raises:
         LookupError: the model has no such site.
         ValueError: a site that is not one of a block's, and so has no place on the map.
     """
+    kinds = kinds_of(model)
+    if sites is None:
+        sites = [kind for kind in USUAL if kind in kinds]
     asked = [sites] if isinstance(sites, str) else list(sites)
-    known = anatomy(model).sites
-    kinds = {site.rpartition(".")[2] for site in known if site.startswith("blocks.")}
     found = resolve(model, [f"blocks.*.{one}" if one in kinds else one for one in asked])
     for site in found:
         if site != "embed" and not site.startswith("blocks."):
@@ -72,6 +77,12 @@ def sites_of(model: nn.Module, sites: str | Sequence[str]) -> tuple[str, ...]:
                 f"every block, {', '.join(sorted(kinds))}"
             )
     return found
+
+
+def kinds_of(model: nn.Module) -> set[str]:
+    """The kinds of site that the model's blocks have."""
+    known = anatomy(model).sites
+    return {site.rpartition(".")[2] for site in known if site.startswith("blocks.")}
 
 
 def cells_of(

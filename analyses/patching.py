@@ -26,7 +26,6 @@ from layerscope.hooks.capture import capture
 from layerscope.hooks.quiet import undisturbed
 from layerscope.hooks.replay import Recording, record
 
-SITES = ("resid_pre", "attn_out", "mlp_out")
 DIRECTIONS = ("denoise", "noise")
 ANSWER_BYTES = 2**28
 """Bytes of logits that one call of the engine may return."""
@@ -39,7 +38,7 @@ def patching(
     answers: Sequence[Any] | None = None,
     wrong: Sequence[Any] | None = None,
     *,
-    sites: str | Sequence[str] = SITES,
+    sites: str | Sequence[str] | None = None,
     positions: Any = None,
     together: bool = False,
     direction: str | Sequence[str] = "denoise",
@@ -61,8 +60,9 @@ def patching(
         corrupt: For each clean prompt one of as many tokens that asks for something else.
         answers: The right answers to the clean prompts.
         wrong: The right answers to the corrupt prompts.
-        sites: Kinds (``"resid_post"``, ``"mlp_out"``, ``"z"``), sites or patterns. ``z q k v`` are
-            patched head by head, at all positions at once unless positions are named.
+        sites: Kinds (``"resid_post"``, ``"mlp_out"``, ``"z"``), sites or patterns; None: the stream
+            into each block, attention and MLP. ``z q k v`` are patched head by head, at all
+            positions at once unless positions are named.
         positions: Where; None: at every position, each by itself (all prompts then have the same
             length). Also a number, a part of the prompts, a list of these, ``"all"`` for all
             positions at once, or ``{name: position or one position for each prompt}``.
@@ -101,7 +101,7 @@ def patching(
             model=anatomy(model).model,
             data=f"{len(pairs):,} pairs of prompts",
             parameters={
-                "sites": list(chosen) if len(chosen) < 9 else sites,
+                "sites": sites or list(dict.fromkeys(cell.kind for cell in cells)),
                 "positions": [place.label for place in places],
                 "direction": ways,
                 "metric": pairs.metric,

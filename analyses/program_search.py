@@ -79,7 +79,7 @@ class ProgramSearch:
         ids = []
         for i in range(len(self.prompts)):
             options = self.targets.get(i, ())
-            kept = tuple(x for x in options )
+            kept = tuple(x for x in options if x[:-1] == options[0][:-1])
             self.dropped += len(options) - len(kept)
             ids.append(kept)
         return Answers(tuple(ids), tuple(tuple(map(str, options)) for options in ids))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from layerscope.hooks import edits
 from layerscope.hooks.replay import lanes, record
+from layerscope.hooks.replaying.recording import passing
 from layerscope.hooks.replaying.stage import Stage
-from layerscope.hooks.replaying.trust import differs
+from layerscope.hooks.replaying.trust import untrusted
 
 CHANGES = ("skip", "repeat", "swap")
 SITES = {"block": "resid_post", "attention": "attn_out", "mlp": "mlp_out"}
@@ -93,22 +94,36 @@ def _change(lane: Lane, part: str) -> dict[int | str, Any]:
     return {site: edits.skip(at=slice(lane.start, lane.stop))}
 
 
+def obstacle(model: nn.Module, ids: Tensor) -> str:
+    """Why the model's blocks cannot be run one by one; "" if they can."""
+    return untrusted(passing(model, {"input_ids": ids}))
+
+
+def require_blocks(model: nn.Module, ids: Tensor, what: str) -> None:
+    """Refuse a model whose blocks cannot be run one by one.
+
+    Raises:
+        RuntimeError: it is one.
+    """
+    why = obstacle(model, ids)
+    if why:
+        raise RuntimeError(
+            f"blocks of {type(model).__name__} cannot be run one by one ({why}), so {what} cannot be "
+            "tried; layer_skip with change='skip' works for every model"
+        )
+
+
 def _by_hand(
     model: nn.Module, ids: Tensor, wanted: Sequence[Lane], change: str, see: See
 ) -> Streams:
     """Lanes that no edit expresses: blocks run once more, or in another order."""
+    require_blocks(model, ids, f"a {change}")
     run = record(model, {"input_ids": ids})
     played = _Played(wanted, change, len(ids), see)
     with torch.no_grad():
         run.perform(played)
     assert played.last is not None
     base, rows = played.last[: len(ids)], played.last[len(ids) :]
-    wrong = differs(base, run.residuals[-1])
-    if wrong:
-        raise RuntimeError(
-            f"blocks of {type(model).__name__} cannot be run one by one (the last stream {wrong}), "
-            f"so {change}s cannot be tried; change='skip' works for every model"
-        )
     order = torch.argsort(torch.tensor(played.joined))
     rows = rows.unflatten(0, (len(wanted), len(ids)))[order.to(rows.device)]
     return Streams(base, rows, played.evaluations + run.n_blocks * len(ids), run.notes)

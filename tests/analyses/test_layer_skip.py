@@ -396,6 +396,18 @@ def test_a_model_without_a_head_still_shows_what_later_blocks_do() -> None:
     assert len(found.figure().data) >= 2
 
 
+def test_a_model_whose_blocks_cannot_be_run_one_by_one_is_skipped_by_hooks() -> None:
+    model = families.build("rwkv")
+    found = skipped(model, cuts=0)
+    assert set(found.table["measure"]) == {"later", "output", "divergence", "loss"}
+    told = " ".join(found.notes)
+    assert "whole passes with hooks" in told
+    assert "Direct effects were not measured" in told
+    assert (np.diag(found.matrix("later").to_numpy(dtype=float)) == 1).all()
+    with pytest.raises(RuntimeError, match="so a repeat cannot be tried"):
+        skipped(model, change="repeat")
+
+
 def test_short_and_long_and_many_texts_are_told() -> None:
     model = families.build("llama")
     found = skipped(model, [*some_ids(), [5], [6, 7]], max_texts=3, max_tokens=5)

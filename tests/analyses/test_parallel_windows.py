@@ -159,6 +159,8 @@ def test_windows_are_as_long_as_asked_and_evaluations_are_counted() -> None:
     assert every.provenance.parameters["layer_evaluations"] == len(TEXTS) * (3 + 3 + 2 + 4 + 1)
     with pytest.raises(ValueError, match="a window has two blocks or more"):
         windows(families.build("llama"), longest=1)
+    with pytest.raises(RuntimeError, match="so windows cannot be tried"):
+        windows(families.build("rwkv"))
 
 
 def test_the_finding_is_saved_whole_and_drawn(tmp_path: Any) -> None:

@@ -298,6 +298,15 @@ def test_bad_input_is_refused(planted: TwoHop, number: int) -> None:
         ask()
 
 
+def test_a_model_without_some_part_is_patched_where_it_has_any() -> None:
+    from layerscope.planted.families import batch, build
+
+    ids = batch("mamba")["input_ids"]  # type: ignore[call-overload]
+    finding = patching(build("mamba"), ids, ids.flip(0), [5, 6], together=True, progress=False)
+    assert set(finding.table["kind"]) == {"resid_pre", "attn_out"}
+    assert grid(finding, "resid_pre").loc["all"].to_numpy() == pytest.approx(1.0, abs=1e-5)
+
+
 def test_an_encoder_is_refused() -> None:
     from layerscope.planted.families import batch, build
 
