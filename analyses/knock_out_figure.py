@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.patching_figure import limit_of, shown
-from layerscope.theme import SEQUENCE, faded, plain, themed
+from layerscope.theme import SEQUENCE, band, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +23,7 @@ def lines(table: pd.DataFrame) -> go.Figure:
         color = SEQUENCE[number % len(SEQUENCE)]
         if part["ci_low"].notna().any():
             figure.add_scatter(
-                x=[*part["layer"], *part["layer"][::-1]],
-                y=[*part["ci_high"], *part["ci_low"][::-1]],
-                fill="toself",
-                fillcolor=faded(color, 0.15),
-                line={"width": 0},
-                mode="lines",
-                hoverinfo="skip",
-                showlegend=False,
+                **band(part["layer"], part["ci_low"], part["ci_high"], color, 0.15),
             )
         figure.add_scatter(
             x=part["layer"],

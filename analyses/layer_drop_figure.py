@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.theme import COLORS, DASHES, SEQUENCE, faded, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,14 +72,7 @@ def _line(figure: go.Figure, lines: pd.DataFrame, name: str, color: str) -> None
     x = list(lines["dropped"])
     if lines["ci_low"].notna().all():
         figure.add_scatter(
-            x=[*x, *x[::-1]],
-            y=[*lines["ci_high"], *lines["ci_low"][::-1]],
-            fill="toself",
-            fillcolor=faded(color, 0.15),
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
+            **band(x, lines["ci_low"], lines["ci_high"], color, 0.15),
             row=1,
             col=1,
         )
@@ -114,14 +107,7 @@ def _random(figure: go.Figure, table: pd.DataFrame) -> None:
     spread = draws.groupby("dropped")["value"].agg(["min", "mean", "max"])
     x = list(spread.index)
     figure.add_scatter(
-        x=[*x, *x[::-1]],
-        y=[*spread["max"], *spread["min"][::-1]],
-        fill="toself",
-        fillcolor=faded(color, 0.12),
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
+        **band(x, spread["min"], spread["max"], color, 0.12),
         row=1,
         col=1,
     )

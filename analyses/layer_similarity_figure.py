@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, faded, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,14 +69,7 @@ def _curve(figure: go.Figure, lines: pd.DataFrame, name: str, color: str) -> Non
         )
     if len(x) > 1 and lines["ci_low"].notna().all():
         figure.add_scatter(
-            x=[*x, *x[::-1]],
-            y=[*lines["ci_high"], *lines["ci_low"][::-1]],
-            fill="toself",
-            fillcolor=faded(color, 0.18),
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
+            **band(x, lines["ci_low"], lines["ci_high"], color),
             row=1,
             col=1,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, faded, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,14 +116,7 @@ def _band(figure: go.Figure, part: pd.DataFrame, color: str, row: int) -> None:
         return
     x = list(part["layer"])
     figure.add_scatter(
-        x=[*x, *x[::-1]],
-        y=[*part["ci_high"], *part["ci_low"][::-1]],
-        fill="toself",
-        fillcolor=faded(color, 0.18),
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
+        **band(x, part["ci_low"], part["ci_high"], color),
         row=row,
         col=1,
     )

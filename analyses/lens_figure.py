@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.theme import COLORS, DASHES, SEQUENCE, faded, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,14 +113,7 @@ def _band(lines: pd.DataFrame, low: str, high: str, color: str) -> list[Any]:
     x = lines["layer"]
     return [
         go.Scatter(
-            x=[*x, *x[::-1]],
-            y=[*lines[high], *lines[low][::-1]],
-            fill="toself",
-            fillcolor=faded(color, 0.18),
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
+            **band(x, lines[low], lines[high], color),
         )
     ]
 

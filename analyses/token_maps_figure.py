@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.pieces import shown
-from layerscope.theme import COLORS, DIVERGING, faded, plain, themed
+from layerscope.theme import COLORS, DIVERGING, band, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,14 +107,7 @@ def _curve(lines: pd.DataFrame, what: str, across: str) -> go.Figure:
     figure = go.Figure()
     if lines["ci_low"].notna().all():
         figure.add_scatter(
-            x=[*x, *x[::-1]],
-            y=[*lines["ci_high"], *lines["ci_low"][::-1]],
-            fill="toself",
-            fillcolor=faded(COLORS["value"], 0.18),
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
+            **band(x, lines["ci_low"], lines["ci_high"], COLORS["value"]),
         )
     figure.add_scatter(
         x=x,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.probes.finding import kind_of
-from layerscope.theme import COLORS, DASHES, SEQUENCE, faded, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,14 +139,7 @@ def _band(
     if low not in part or len(part) < 2:
         return
     figure.add_scatter(
-        x=[*x, *x[::-1]],
-        y=[*part[high], *part[low][::-1]],
-        fill="toself",
-        fillcolor=faded(color, opacity),
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
+        **band(x, part[low], part[high], color, opacity),
     )
 
 

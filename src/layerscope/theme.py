@@ -87,6 +87,20 @@ def faded(color: str, opacity: float) -> str:
     return f"rgba({red}, {green}, {blue}, {opacity:g})"
 
 
+def band(x: Any, low: Any, high: Any, color: str, opacity: float = 0.18) -> dict[str, Any]:
+    """Arguments of the `go.Scatter` that fills an interval around a curve: the same in every figure."""
+    return {
+        "x": [*x, *list(x)[::-1]],
+        "y": [*high, *list(low)[::-1]],
+        "fill": "toself",
+        "fillcolor": faded(color, opacity),
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
 def plain(text: object) -> str:
     """Text as plotly must be given it to be drawn as written.
 

@@ -55,6 +55,10 @@ def test_the_planted_answer_is_written_by_its_block_alone() -> None:
     assert table[~writer]["value"].abs().max() < 0.01
     assert table["error"].iloc[0] < 1e-5
     assert "mlp 5" in found.answer()
+    with torch.no_grad():
+        logits = planted.model(planted.prompts).logits[:, -1]
+    above = logits[range(6), planted.answers] - logits.mean(1)
+    assert table["total"].iloc[0] == pytest.approx(float(above.mean()), rel=1e-5)
 
 
 def test_sublayers_add_up_with_sandwich_and_parallel_blocks(tmp_path: Any) -> None:
