@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.attribution_patching_finding import AttributionPatchingFinding
-from layerscope.analyses.pairs import PairBatch, Pairs, as_pairs
-from layerscope.analyses.patch_cells import Cell, cells_of, head_places, sites_of
+from layerscope.analyses.material.pairs import PairBatch, Pairs, as_pairs
+from layerscope.analyses.material.token_axis import places_of
+from layerscope.analyses.patches.attribution_patching_finding import AttributionPatchingFinding
+from layerscope.analyses.patches.patch_cells import Cell, cells_of, head_places, sites_of
+from layerscope.analyses.patches.patching_table import notes_of, table_of
 from layerscope.analyses.patching import Patcher, shapes_of, ways_of
-from layerscope.analyses.patching_table import notes_of, table_of
-from layerscope.analyses.token_axis import places_of
 from layerscope.finding import Provenance
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy

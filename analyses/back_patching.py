@@ -14,20 +14,25 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from layerscope.analyses.answers import as_answers
-from layerscope.analyses.back_patching_controls import (
+from layerscope.analyses.back_patches.back_patching_controls import (
     Control,
     Donors,
     donors,
     noise_states,
     other_states,
 )
-from layerscope.analyses.back_patching_finding import BackPatchingFinding
-from layerscope.analyses.back_patching_notes import notes
-from layerscope.analyses.back_patching_places import Pair, Places, all_pairs, named_places
-from layerscope.analyses.back_patching_table import Asked, table
-from layerscope.analyses.back_patching_tries import Trier
-from layerscope.analyses.decoders import require_decoder
+from layerscope.analyses.back_patches.back_patching_finding import BackPatchingFinding
+from layerscope.analyses.back_patches.back_patching_notes import notes
+from layerscope.analyses.back_patches.back_patching_places import (
+    Pair,
+    Places,
+    all_pairs,
+    named_places,
+)
+from layerscope.analyses.back_patches.back_patching_table import Asked, table
+from layerscope.analyses.back_patches.back_patching_tries import Trier
+from layerscope.analyses.material.answers import as_answers
+from layerscope.analyses.material.decoders import require_decoder
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.prompts import Prompts, as_prompts

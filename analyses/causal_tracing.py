@@ -13,12 +13,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.answers import AnswerBatch, Answers, as_answers, extended, score
-from layerscope.analyses.causal_tracing_finding import CausalTracingFinding
-from layerscope.analyses.causal_tracing_table import Trace, known_only, table_of
-from layerscope.analyses.decoders import require_decoder
-from layerscope.analyses.patch_cells import kinds_of
-from layerscope.analyses.windows import window as blocks_of
+from layerscope.analyses.material.answers import AnswerBatch, Answers, as_answers, extended, score
+from layerscope.analyses.material.decoders import require_decoder
+from layerscope.analyses.patches.causal_tracing_finding import CausalTracingFinding
+from layerscope.analyses.patches.causal_tracing_table import Trace, known_only, table_of
+from layerscope.analyses.patches.patch_cells import kinds_of
+from layerscope.analyses.patches.windows import window as blocks_of
 from layerscope.finding import Provenance
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy

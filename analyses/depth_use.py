@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.contributions import MEASURES, Contributions, Floats
-from layerscope.analyses.cosines import Pair, sites_of
-from layerscope.analyses.depth_use_finding import DepthUseFinding
+from layerscope.analyses.depth.contributions import MEASURES, Contributions, Floats
+from layerscope.analyses.depth.depth_use_finding import DepthUseFinding
 from layerscope.analyses.lens import FIRST_LEFT_OUT
-from layerscope.analyses.lens_profile import Profile, Profiling
-from layerscope.analyses.similarity_sources import model_sites, plan
-from layerscope.analyses.texts import Texts, as_texts, check_finite, group_means, run
-from layerscope.analyses.translators import LogitLens
+from layerscope.analyses.lenses.lens_profile import Profile, Profiling
+from layerscope.analyses.lenses.translators import LogitLens
+from layerscope.analyses.material.texts import Texts, as_texts, check_finite, group_means, run
+from layerscope.analyses.skipping.cosines import Pair, sites_of
+from layerscope.analyses.skipping.similarity_sources import model_sites, plan
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture

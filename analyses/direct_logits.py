@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.answers import as_answers
-from layerscope.analyses.contributions import state_of
-from layerscope.analyses.cosines import sites_of
-from layerscope.analyses.frozen_norm import FrozenHead
-from layerscope.analyses.resampling import mean_intervals
-from layerscope.analyses.similarity_sources import model_sites, plan
-from layerscope.analyses.texts import run
-from layerscope.analyses.token_maps import counted
+from layerscope.analyses.depth.contributions import state_of
+from layerscope.analyses.depth.token_maps import counted
+from layerscope.analyses.lenses.frozen_norm import FrozenHead
+from layerscope.analyses.material.answers import as_answers
+from layerscope.analyses.material.resampling import mean_intervals
+from layerscope.analyses.material.texts import run
+from layerscope.analyses.skipping.cosines import sites_of
+from layerscope.analyses.skipping.similarity_sources import model_sites, plan
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture

@@ -11,9 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.depth_scores import depth_score
-from layerscope.analyses.texts import residual_sites, residuals
-from layerscope.analyses.token_maps import Case, cases, counted, lines_of, profile_lines, table_of
+from layerscope.analyses.depth.depth_scores import depth_score
+from layerscope.analyses.depth.token_maps import (
+    Case,
+    cases,
+    counted,
+    lines_of,
+    profile_lines,
+    table_of,
+)
+from layerscope.analyses.material.texts import residual_sites, residuals
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.edits import set_to
@@ -66,7 +73,7 @@ class ErasureFinding(Finding):
 
     def figure(self) -> go.Figure:
         """Layer by token for one prompt; for several the curve over layers, with its interval."""
-        from layerscope.analyses.token_maps_figure import draw
+        from layerscope.analyses.depth.token_maps_figure import draw
 
         return draw(
             self.table, "effect of erasing the token (L2)", "erased in the state after block"

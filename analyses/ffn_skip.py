@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from layerscope.analyses.cosines import cosine
-from layerscope.analyses.ffn_skip_finding import FfnSkipFinding
-from layerscope.analyses.resampling import mean_intervals
-from layerscope.analyses.skip_effects import LOGITS, Output
-from layerscope.analyses.skip_inputs import chosen_texts, refuse_model
-from layerscope.analyses.skip_lanes import Lane
-from layerscope.analyses.texts import as_texts
+from layerscope.analyses.material.resampling import mean_intervals
+from layerscope.analyses.material.texts import as_texts
+from layerscope.analyses.skipping.cosines import cosine
+from layerscope.analyses.skipping.ffn_skip_finding import FfnSkipFinding
+from layerscope.analyses.skipping.skip_effects import LOGITS, Output
+from layerscope.analyses.skipping.skip_inputs import chosen_texts, refuse_model
+from layerscope.analyses.skipping.skip_lanes import Lane
 from layerscope.finding import Provenance
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.depth_scores import depth_score
-from layerscope.analyses.token_maps import cases, counted, lines_of, profile_lines, table_of
+from layerscope.analyses.depth.depth_scores import depth_score
+from layerscope.analyses.depth.token_maps import cases, counted, lines_of, profile_lines, table_of
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.prompts import as_prompts
@@ -62,7 +62,7 @@ class IntegratedGradientsFinding(Finding):
 
     def figure(self) -> go.Figure:
         """Layer by token for one prompt; for several the sum of sizes by layer, with its interval."""
-        from layerscope.analyses.token_maps_figure import draw
+        from layerscope.analyses.depth.token_maps_figure import draw
 
         return draw(self.table, "attribution to the answer's probability", "block", signed=True)
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.answers import AnswerBatch, Answers, as_answers, extended, score
-from layerscope.analyses.decoders import require_decoder
-from layerscope.analyses.flows import Flow, flows_of
-from layerscope.analyses.knock_out_finding import KnockOutFinding
-from layerscope.analyses.knock_out_table import Cut, table_of
-from layerscope.analyses.windows import window as blocks_of
+from layerscope.analyses.material.answers import AnswerBatch, Answers, as_answers, extended, score
+from layerscope.analyses.material.decoders import require_decoder
+from layerscope.analyses.patches.flows import Flow, flows_of
+from layerscope.analyses.patches.knock_out_finding import KnockOutFinding
+from layerscope.analyses.patches.knock_out_table import Cut, table_of
+from layerscope.analyses.patches.windows import window as blocks_of
 from layerscope.finding import Provenance
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy

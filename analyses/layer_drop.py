@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from layerscope.analyses.drop_losses import Losses
-from layerscope.analyses.drop_orders import (
+from layerscope.analyses.material.resampling import mean_intervals
+from layerscope.analyses.material.texts import Texts, as_texts, looks_ahead
+from layerscope.analyses.skipping.drop_losses import Losses
+from layerscope.analyses.skipping.drop_orders import (
     KINDS,
     ORDERS,
     at_random,
@@ -22,11 +24,9 @@ from layerscope.analyses.drop_orders import (
     iterative,
     one_shot,
 )
-from layerscope.analyses.drop_speed import Speed
-from layerscope.analyses.layer_drop_finding import COLUMNS, DropFinding
-from layerscope.analyses.resampling import mean_intervals
-from layerscope.analyses.skip_inputs import chosen_texts, refuse_model
-from layerscope.analyses.texts import Texts, as_texts, looks_ahead
+from layerscope.analyses.skipping.drop_speed import Speed
+from layerscope.analyses.skipping.layer_drop_finding import COLUMNS, DropFinding
+from layerscope.analyses.skipping.skip_inputs import chosen_texts, refuse_model
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.bypass import Part

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from layerscope.analyses.answers import as_answers
-from layerscope.analyses.decoders import require_decoder
-from layerscope.analyses.fixed_program import fixed_program
-from layerscope.analyses.layer_programs_finding import LayerProgramsFinding
-from layerscope.analyses.layer_programs_table import guesses_of, notes_of, table_of
-from layerscope.analyses.program_search import ProgramSearch, costs
-from layerscope.analyses.program_tree import Rules
-from layerscope.analyses.shuffled_answers import shuffled, targets_of
+from layerscope.analyses.material.answers import as_answers
+from layerscope.analyses.material.decoders import require_decoder
+from layerscope.analyses.material.shuffled_answers import shuffled, targets_of
+from layerscope.analyses.programs.fixed_program import fixed_program
+from layerscope.analyses.programs.layer_programs_finding import LayerProgramsFinding
+from layerscope.analyses.programs.layer_programs_table import guesses_of, notes_of, table_of
+from layerscope.analyses.programs.program_search import ProgramSearch, costs
+from layerscope.analyses.programs.program_tree import Rules
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.prompts import as_prompts

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from layerscope.analyses.cosines import Cosines, sites_of
-from layerscope.analyses.layer_similarity_finding import COLUMNS, PARTS, SimilarityFinding
-from layerscope.analyses.resampling import mean_intervals
-from layerscope.analyses.similarity_sources import (
+from layerscope.analyses.material.resampling import mean_intervals
+from layerscope.analyses.skipping.cosines import Cosines, sites_of
+from layerscope.analyses.skipping.layer_similarity_finding import COLUMNS, PARTS, SimilarityFinding
+from layerscope.analyses.skipping.similarity_sources import (
     Piece,
     Plan,
     from_model,

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from layerscope.analyses.layer_skip_finding import SkipFinding
-from layerscope.analyses.skip_effects import LOGITS, Later, Output, counts
-from layerscope.analyses.skip_inputs import chosen_texts, refuse_model
-from layerscope.analyses.skip_lanes import (
+from layerscope.analyses.material.texts import Texts, as_texts, looks_ahead
+from layerscope.analyses.skipping.layer_skip_finding import SkipFinding
+from layerscope.analyses.skipping.skip_effects import LOGITS, Later, Output, counts
+from layerscope.analyses.skipping.skip_inputs import chosen_texts, refuse_model
+from layerscope.analyses.skipping.skip_lanes import (
     CHANGES,
     SITES,
     Lane,
@@ -23,8 +24,7 @@ from layerscope.analyses.skip_lanes import (
     run_direct,
     run_lanes,
 )
-from layerscope.analyses.skip_totals import Totals, table
-from layerscope.analyses.texts import Texts, as_texts, looks_ahead
+from layerscope.analyses.skipping.skip_totals import Totals, table
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import device_of

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from layerscope.analyses.lens_finding import LensFinding
-from layerscope.analyses.lens_fitting import Fitting, check_kind
-from layerscope.analyses.lens_measures import MEASURES
-from layerscope.analyses.lens_profile import Floats, Profile, profile
-from layerscope.analyses.texts import Texts, as_texts, group_means, looks_ahead, residual_sites
-from layerscope.analyses.translators import LogitLens, Translator
+from layerscope.analyses.lenses.lens_finding import LensFinding
+from layerscope.analyses.lenses.lens_fitting import Fitting, check_kind
+from layerscope.analyses.lenses.lens_measures import MEASURES
+from layerscope.analyses.lenses.lens_profile import Floats, Profile, profile
+from layerscope.analyses.lenses.translators import LogitLens, Translator
+from layerscope.analyses.material.texts import (
+    Texts,
+    as_texts,
+    group_means,
+    looks_ahead,
+    residual_sites,
+)
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.sites import layer_of

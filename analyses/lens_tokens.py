@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.lens_fitting import Fitting, check_kind
-from layerscope.analyses.lens_measures import Final, chunked, rank, widened
-from layerscope.analyses.pieces import piece
-from layerscope.analyses.texts import Texts, as_texts, residual_sites, residuals
-from layerscope.analyses.translators import Translator
+from layerscope.analyses.lenses.lens_fitting import Fitting, check_kind
+from layerscope.analyses.lenses.lens_measures import Final, chunked, rank, widened
+from layerscope.analyses.lenses.translators import Translator
+from layerscope.analyses.material.pieces import piece
+from layerscope.analyses.material.texts import Texts, as_texts, residual_sites, residuals
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.sites import layer_of
@@ -63,7 +63,7 @@ class LensTokensFinding(Finding):
 
     def figure(self) -> go.Figure:
         """Tokens downwards, layers across; colour is the probability of the final prediction."""
-        from layerscope.analyses.lens_tokens_figure import grid
+        from layerscope.analyses.lenses.lens_tokens_figure import grid
 
         return grid(self.table)
 

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from layerscope.analyses.affine_maps import AffineFit, AffineMaps
-from layerscope.analyses.linear_maps_finding import LinearMapsFinding
-from layerscope.analyses.texts import Texts, as_texts, residual_sites, residuals
+from layerscope.analyses.depth.linear_maps_finding import LinearMapsFinding
+from layerscope.analyses.lenses.affine_maps import AffineFit, AffineMaps
+from layerscope.analyses.material.texts import Texts, as_texts, residual_sites, residuals
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import tokenizer_of

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from layerscope.analyses.parallel_windows_finding import WindowsFinding
-from layerscope.analyses.skip_effects import LOGITS, Output
-from layerscope.analyses.skip_inputs import chosen_texts, refuse_model
-from layerscope.analyses.skip_lanes import require_blocks
-from layerscope.analyses.texts import as_texts
-from layerscope.analyses.window_streams import Interactions, Windows
-from layerscope.analyses.window_totals import WindowTotals
+from layerscope.analyses.material.texts import as_texts
+from layerscope.analyses.skipping.parallel_windows_finding import WindowsFinding
+from layerscope.analyses.skipping.skip_effects import LOGITS, Output
+from layerscope.analyses.skipping.skip_inputs import chosen_texts, refuse_model
+from layerscope.analyses.skipping.skip_lanes import require_blocks
+from layerscope.analyses.skipping.window_streams import Interactions, Windows
+from layerscope.analyses.skipping.window_totals import WindowTotals
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import device_of

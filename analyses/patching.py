@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.answer_metric import Measure
-from layerscope.analyses.pairs import PairBatch, Pairs, as_pairs
-from layerscope.analyses.patch_cells import Cell, cells_of, head_places, sites_of
-from layerscope.analyses.patching_finding import PatchingFinding
-from layerscope.analyses.patching_table import notes_of, table_of
-from layerscope.analyses.token_axis import places_of
+from layerscope.analyses.material.pairs import PairBatch, Pairs, as_pairs
+from layerscope.analyses.material.token_axis import places_of
+from layerscope.analyses.patches.answer_metric import Measure
+from layerscope.analyses.patches.patch_cells import Cell, cells_of, head_places, sites_of
+from layerscope.analyses.patches.patching_finding import PatchingFinding
+from layerscope.analyses.patches.patching_table import notes_of, table_of
 from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture

@@ -20,8 +20,8 @@ from _common import save
 from torch import nn
 
 from layerscope import demo
+from layerscope.analyses.depth.token_maps import Case, cases
 from layerscope.analyses.integrated_gradients import path
-from layerscope.analyses.token_maps import Case, cases
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import load_model
 from layerscope.hooks.prompts import as_prompts

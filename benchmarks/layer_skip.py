@@ -21,8 +21,8 @@ from _common import save
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from layerscope.analyses.skip_effects import Later, Output
-from layerscope.analyses.skip_lanes import all_lanes, run_lanes
+from layerscope.analyses.skipping.skip_effects import Later, Output
+from layerscope.analyses.skipping.skip_lanes import all_lanes, run_lanes
 from layerscope.hooks.unembed import Unembed
 
 TEXTS, TOKENS, VOCAB = (1, 4), 64, 4096

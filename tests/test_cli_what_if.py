@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from layerscope import demo
-from layerscope.analyses.back_patching_finding import BackPatchingFinding
+from layerscope.analyses.back_patches.back_patching_finding import BackPatchingFinding
 from layerscope.cli import REFUSED, app, main
 from layerscope.finding import Finding
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from layerscope.analyses.affine_maps import AffineFit
+from layerscope.analyses.lenses.affine_maps import AffineFit
 
 
 @pytest.fixture

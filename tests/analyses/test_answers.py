@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from layerscope.analyses.answers import as_answers, extended, score
+from layerscope.analyses.material.answers import as_answers, extended, score
 from layerscope.demo import load_model, load_tokenizer
 from layerscope.hooks.prompts import as_prompts
 

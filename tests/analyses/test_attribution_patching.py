@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from layerscope.analyses.attribution_patching import attribution_patching
-from layerscope.analyses.attribution_patching_finding import AttributionPatchingFinding, agreement
+from layerscope.analyses.patches.attribution_patching_finding import (
+    AttributionPatchingFinding,
+    agreement,
+)
 from layerscope.analyses.patching import patching
 from layerscope.demo import load_model, load_tokenizer
 from layerscope.hooks.anatomy import anatomy

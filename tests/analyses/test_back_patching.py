@@ -13,10 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.answers import as_answers
-from layerscope.analyses.back_patching import back_patching
-from layerscope.analyses.back_patching_controls import Control, donors, noise_states
-from layerscope.analyses.back_patching_finding import (
+from layerscope.analyses.back_patches.back_patching_controls import Control, donors, noise_states
+from layerscope.analyses.back_patches.back_patching_finding import (
     ALL,
     LIKELIEST,
     NOISE,
@@ -27,9 +25,11 @@ from layerscope.analyses.back_patching_finding import (
     WRONG,
     BackPatchingFinding,
 )
-from layerscope.analyses.back_patching_places import all_pairs
-from layerscope.analyses.back_patching_table import Asked, Sweep, Tries, table
-from layerscope.analyses.back_patching_tries import Trier, has_word
+from layerscope.analyses.back_patches.back_patching_places import all_pairs
+from layerscope.analyses.back_patches.back_patching_table import Asked, Sweep, Tries, table
+from layerscope.analyses.back_patches.back_patching_tries import Trier, has_word
+from layerscope.analyses.back_patching import back_patching
+from layerscope.analyses.material.answers import as_answers
 from layerscope.finding import Finding
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import tokenizer_of

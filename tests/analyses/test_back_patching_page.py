@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from layerscope.analyses.back_patching_finding import COLUMNS, BackPatchingFinding
+from layerscope.analyses.back_patches.back_patching_finding import COLUMNS, BackPatchingFinding
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "back_patching.md"
 

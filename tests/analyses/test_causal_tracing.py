@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from layerscope.analyses.causal_tracing import causal_tracing
-from layerscope.analyses.causal_tracing_finding import CausalTracingFinding
-from layerscope.analyses.windows import window
+from layerscope.analyses.patches.causal_tracing_finding import CausalTracingFinding
+from layerscope.analyses.patches.windows import window
 from layerscope.demo import load_model, load_tokenizer
 from layerscope.planted.linear_decoder import linear_decoder
 from layerscope.planted.two_hop import ENTITY, LAST, TwoHop, two_hop

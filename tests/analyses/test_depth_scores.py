@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from layerscope.analyses.depth_scores import (
+from layerscope.analyses.depth.depth_scores import (
     depth_score,
     falling_layer,
     sharing_layer,

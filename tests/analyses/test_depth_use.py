@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from layerscope.analyses.contributions import contribution
+from layerscope.analyses.depth.contributions import contribution
+from layerscope.analyses.depth.depth_use_finding import DepthUseFinding
 from layerscope.analyses.depth_use import depth_use
-from layerscope.analyses.depth_use_finding import DepthUseFinding
 from layerscope.analyses.lens import lens
 from layerscope.finding import Finding
 from layerscope.hooks.anatomy import anatomy

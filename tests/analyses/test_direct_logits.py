@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from layerscope.analyses.direct_logits import DirectLogitsFinding, direct_logits
-from layerscope.analyses.frozen_norm import FrozenHead
-from layerscope.analyses.texts import residuals
+from layerscope.analyses.lenses.frozen_norm import FrozenHead
+from layerscope.analyses.material.texts import residuals
 from layerscope.finding import Finding
 from layerscope.planted import families
 from layerscope.planted.two_hop import two_hop

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from layerscope.analyses.knock_out import knock_out
-from layerscope.analyses.knock_out_finding import KnockOutFinding
-from layerscope.analyses.windows import window
+from layerscope.analyses.patches.knock_out_finding import KnockOutFinding
+from layerscope.analyses.patches.windows import window
 from layerscope.demo import load_model, load_tokenizer
 from layerscope.planted.two_hop import TwoHop, two_hop
 

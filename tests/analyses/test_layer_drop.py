@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from layerscope.analyses.drop_losses import Losses
-from layerscope.analyses.drop_orders import (
+from layerscope.analyses.layer_drop import layer_drop
+from layerscope.analyses.material.texts import Texts, as_texts
+from layerscope.analyses.skipping.drop_losses import Losses
+from layerscope.analyses.skipping.drop_orders import (
     at_random,
     by_loss,
     by_similarity,
@@ -20,9 +22,7 @@ from layerscope.analyses.drop_orders import (
     iterative,
     one_shot,
 )
-from layerscope.analyses.layer_drop import layer_drop
-from layerscope.analyses.layer_drop_finding import DropFinding
-from layerscope.analyses.texts import Texts, as_texts
+from layerscope.analyses.skipping.layer_drop_finding import DropFinding
 from layerscope.finding import Finding
 from layerscope.hooks.bypass import Part
 from layerscope.hooks.edits import edit, skip

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from layerscope.analyses.layer_programs import layer_programs
-from layerscope.analyses.layer_programs_finding import LayerProgramsFinding
-from layerscope.analyses.layer_programs_table import pareto
-from layerscope.analyses.program_search import Try
-from layerscope.analyses.program_tree import Rules, Tree
+from layerscope.analyses.programs.layer_programs_finding import LayerProgramsFinding
+from layerscope.analyses.programs.layer_programs_table import pareto
+from layerscope.analyses.programs.program_search import Try
+from layerscope.analyses.programs.program_tree import Rules, Tree
 from layerscope.demo import load_model, load_tokenizer
 from layerscope.planted.counter import Counter, counter
 from layerscope.planted.two_hop import two_hop
@@ -143,7 +143,7 @@ def test_p2h_is_mended_exactly_where_its_circuit_can_be(setting: Any) -> None:
 
 
 def test_the_models_own_order_is_the_first_try_bit_for_bit() -> None:
-    from layerscope.analyses.program_runner import ProgramRunner
+    from layerscope.analyses.programs.program_runner import ProgramRunner
     from layerscope.hooks.replay import record
 
     model, tokenizer = load_model(), load_tokenizer()
@@ -157,7 +157,7 @@ def test_the_models_own_order_is_the_first_try_bit_for_bit() -> None:
 
 
 def test_the_runner_agrees_with_running_each_program_alone() -> None:
-    from layerscope.analyses.program_runner import ProgramRunner
+    from layerscope.analyses.programs.program_runner import ProgramRunner
     from layerscope.hooks.replay import record
 
     model, tokenizer = load_model(), load_tokenizer()
@@ -294,8 +294,8 @@ def test_answers_of_several_tokens_and_alternatives() -> None:
 
 
 def test_the_control_seeks_answers_of_the_same_label() -> None:
-    from layerscope.analyses.answers import Answers
-    from layerscope.analyses.shuffled_answers import shuffled
+    from layerscope.analyses.material.answers import Answers
+    from layerscope.analyses.material.shuffled_answers import shuffled
 
     answers = Answers((((1,),), ((2,),), ((1,), (3,)), ((4,),)), (("a",),) * 4)
     found = shuffled(answers, ["x", "x", "x", "y"], seed=0)

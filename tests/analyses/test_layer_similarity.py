@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from layerscope.analyses.cosines import Cosines, cosine
 from layerscope.analyses.layer_similarity import layer_similarity
-from layerscope.analyses.layer_similarity_finding import SimilarityFinding
+from layerscope.analyses.skipping.cosines import Cosines, cosine
+from layerscope.analyses.skipping.layer_similarity_finding import SimilarityFinding
 from layerscope.corpus import Samples, read
 from layerscope.finding import Finding
 from layerscope.hooks.extract import extract
@@ -301,7 +301,7 @@ def test_the_twin_is_the_untrained_model(letters: Any) -> None:
 
 
 def test_sums_do_not_depend_on_the_pieces() -> None:
-    from layerscope.analyses.similarity_sources import plan
+    from layerscope.analyses.skipping.similarity_sources import plan
 
     chosen = plan([*(f"blocks.{i}.resid_post" for i in range(4)), "embed"])
     generator = torch.Generator().manual_seed(0)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.analyses.layer_skip import layer_skip
-from layerscope.analyses.layer_skip_finding import SkipFinding
-from layerscope.analyses.skip_effects import Later
-from layerscope.analyses.skip_lanes import Lane, all_lanes, run_direct, run_lanes
+from layerscope.analyses.skipping.layer_skip_finding import SkipFinding
+from layerscope.analyses.skipping.skip_effects import Later
+from layerscope.analyses.skipping.skip_lanes import Lane, all_lanes, run_direct, run_lanes
 from layerscope.finding import Finding
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.places import module_at

@@ -11,10 +11,10 @@ import torch
 from torch.nn import functional as F
 
 from layerscope.analyses.lens import lens
-from layerscope.analyses.lens_finding import LensFinding
-from layerscope.analyses.lens_measures import MEASURES
-from layerscope.analyses.texts import as_texts, residuals
-from layerscope.analyses.translators import AffineLens
+from layerscope.analyses.lenses.lens_finding import LensFinding
+from layerscope.analyses.lenses.lens_measures import MEASURES
+from layerscope.analyses.lenses.translators import AffineLens
+from layerscope.analyses.material.texts import as_texts, residuals
 from layerscope.finding import Finding
 from layerscope.hooks.load import load_model
 from layerscope.hooks.unembed import Unembed

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from layerscope.analyses.lens_measures import MEASURES, Final, chunked, kl, rank
+from layerscope.analyses.lenses.lens_measures import MEASURES, Final, chunked, kl, rank
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from layerscope.analyses.lens_tokens import LensTokensFinding, lens_tokens
-from layerscope.analyses.pieces import piece, shown
+from layerscope.analyses.material.pieces import piece, shown
 from layerscope.finding import Finding
 from layerscope.hooks.load import load_model, tokenizer_of
 from layerscope.planted.two_hop import two_hop

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from layerscope.analyses.depth.linear_maps_finding import LinearMapsFinding
 from layerscope.analyses.linear_maps import linear_maps
-from layerscope.analyses.linear_maps_finding import LinearMapsFinding
-from layerscope.analyses.texts import as_texts, residuals
+from layerscope.analyses.material.texts import as_texts, residuals
 from layerscope.finding import Finding
 from layerscope.planted import families
 from layerscope.planted.linear_stack import linear_stack

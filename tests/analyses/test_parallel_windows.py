@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.analyses.parallel_windows import parallel_windows
-from layerscope.analyses.parallel_windows_finding import WindowsFinding
-from layerscope.analyses.window_streams import Interactions, Windows
+from layerscope.analyses.skipping.parallel_windows_finding import WindowsFinding
+from layerscope.analyses.skipping.window_streams import Interactions, Windows
 from layerscope.finding import Finding
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.places import module_at

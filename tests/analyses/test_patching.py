@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from layerscope.analyses.patches.patching_finding import PatchingFinding
 from layerscope.analyses.patching import patching
-from layerscope.analyses.patching_finding import PatchingFinding
 from layerscope.demo import load_model, load_tokenizer
 from layerscope.finding import Finding
 from layerscope.hooks.anatomy import anatomy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.analyses.questions import read_questions
+from layerscope.analyses.material.questions import read_questions
 
 
 def test_jsonl_and_csv_say_the_same(tmp_path: Path) -> None:

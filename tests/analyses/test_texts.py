@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from layerscope.analyses.texts import (
+from layerscope.analyses.material.texts import (
     DEFAULT_TEXTS,
     as_texts,
     group_means,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from layerscope.analyses.translators import AffineLens, LogitLens
+from layerscope.analyses.lenses.translators import AffineLens, LogitLens
 
 
 @pytest.fixture

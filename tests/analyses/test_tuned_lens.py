@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from layerscope.analyses.texts import as_texts, residuals
-from layerscope.analyses.translators import AffineLens, LogitLens
-from layerscope.analyses.tuned_lens import TunedLensFit, fit_affine, fit_tuned
+from layerscope.analyses.lenses.translators import AffineLens, LogitLens
+from layerscope.analyses.lenses.tuned_lens import TunedLensFit, fit_affine, fit_tuned
+from layerscope.analyses.material.texts import as_texts, residuals
 from layerscope.hooks.unembed import Unembed
 from layerscope.planted.linear_stack import linear_stack
 
@@ -150,7 +150,7 @@ def test_the_random_stack_has_a_lens_too(gpt2, tokenizer, sentences) -> None:
 
 def test_fitted_saved_and_used(planted, tmp_path) -> None:
     from layerscope.analyses.lens import lens
-    from layerscope.analyses.lens_fitting import fit_lens
+    from layerscope.analyses.lenses.lens_fitting import fit_lens
 
     ids = torch.randint(VOCAB, (30, 12), generator=torch.Generator().manual_seed(1))
     fitted = fit_lens(planted, ids[:20], kind="affine", ridge=1e-12, progress=False)

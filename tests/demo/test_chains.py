@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscope.analyses.back_patching_finding import NOISE, OTHER, OWN, WRONG
+from layerscope.analyses.back_patches.back_patching_finding import NOISE, OTHER, OWN, WRONG
 from layerscope.demo import load_model, load_tokenizer, world
 from layerscope.demo.chains import LAST, NAME, MissedChains, chains, unseen
 from layerscope.demo.recall import KINDS, answered, kind_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from layerscope.analyses.shares import wilson
+from layerscope.analyses.material.shares import wilson
 from layerscope.demo import recall as module
 from layerscope.demo import world
 from layerscope.demo.recall import KINDS, RecallFinding, kind_of, recall

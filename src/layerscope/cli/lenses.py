@@ -29,18 +29,6 @@ if TYPE_CHECKING:
 
     from layerscope.finding import Finding
 
-LENS_COLUMNS = (
-    "lens",
-    "site",
-    "measure",
-    "value",
-    "ci_low",
-    "ci_high",
-    "with_first",
-    "baseline",
-    "twin",
-)
-
 
 @app.command()
 def lens(
@@ -79,9 +67,9 @@ def lens(
 ) -> None:
     """Read every layer through the model's own head: what would be said if it stopped there?"""
     from layerscope.analyses.lens import lens as measure
-    from layerscope.analyses.lens_fitting import fit_lens
     from layerscope.analyses.lens_tokens import LensTokensFinding, lens_tokens
-    from layerscope.analyses.translators import AffineLens
+    from layerscope.analyses.lenses.lens_fitting import fit_lens
+    from layerscope.analyses.lenses.translators import AffineLens
 
     network = loaded(model, device)
     progress = not (quiet or as_json)
@@ -122,8 +110,14 @@ def lens(
 
 
 def _print_layers(table: pd.DataFrame) -> None:
-    """Two measures for each layer; `--json` has them all."""
-    print_table(table[table["measure"].isin(("kl_final_lens", "agreement"))], LENS_COLUMNS)
+    """KL and agreement of each lens by layer; `--json` has everything."""
+    short = {"kl_final_lens": "KL", "agreement": "agrees"}
+    wide = table[table["measure"].isin(short)].pivot(
+        index=["layer", "site"], columns=["lens", "measure"], values="value"
+    )
+    wide = wide[[(lens, m) for lens in dict.fromkeys(table["lens"]) for m in short]]
+    wide.columns = [f"{lens} {short[measure]}" for lens, measure in wide.columns]
+    print_table(wide.reset_index(), ["site", *wide.columns])
 
 
 def _print_words(table: pd.DataFrame) -> None:
@@ -132,7 +126,7 @@ def _print_words(table: pd.DataFrame) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from layerscope.analyses.pieces import shown
+    from layerscope.analyses.material.pieces import shown
 
     layers = sorted(set(table["layer"]))
     layers = sorted({layers[round(i * (len(layers) - 1) / 8)] for i in range(9)})

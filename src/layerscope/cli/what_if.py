@@ -66,7 +66,7 @@ def backpatch(
 ) -> None:
     """Put later states into earlier blocks: which wrong answers come right, beside a control?"""
     from layerscope.analyses.back_patching import back_patching
-    from layerscope.analyses.questions import read_questions
+    from layerscope.analyses.material.questions import read_questions
 
     asked = read_questions(questions, prompt=prompt, answer=answer, limit=limit)
     places = at or ["-1"]

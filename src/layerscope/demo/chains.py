@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from layerscope.analyses.back_patching_finding import BackPatchingFinding
+from layerscope.analyses.back_patches.back_patching_finding import BackPatchingFinding
 from layerscope.demo import world
 
 if TYPE_CHECKING:

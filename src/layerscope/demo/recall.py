@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from layerscope.analyses.shares import wilson
+from layerscope.analyses.material.shares import wilson
 from layerscope.demo import world
 from layerscope.finding import Finding, Provenance
 

@@ -1,0 +1,1 @@
+"""Parts of the analyses of how depth is used."""

@@ -1,0 +1,1 @@
+"""What analyses ask with: prompts, answers, texts, and intervals over them."""

@@ -1,0 +1,1 @@
+"""Parts of the analyses that patch: interchange, tracing, knock-out, attribution."""

@@ -1,0 +1,1 @@
+"""Parts of the analyses that leave blocks out: similarity, drop, skip, windows."""
