@@ -48,10 +48,22 @@ CONFIG: dict[str, Any] = {
 FONT = "-apple-system, BlinkMacSystemFont, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 SURFACES = {
-    "light": {"paper": "#ffffff", "ink": "#22262b", "muted": "#5a616a", "grid": "#e6e7e9"},
-    "dark": {"paper": "#15181c", "ink": "#e4e6e8", "muted": "#a2a9b1", "grid": "#2e333a"},
+    "light": {
+        "paper": "#ffffff",
+        "ink": "#22262b",
+        "muted": "#5a616a",
+        "grid": "#e6e7e9",
+        "nothing": DIVERGING[1],
+    },
+    "dark": {
+        "paper": "#15181c",
+        "ink": "#e4e6e8",
+        "muted": "#a2a9b1",
+        "grid": "#2e333a",
+        "nothing": "#23272d",
+    },
 }
-"""Background, text, secondary text and grid lines of each dress."""
+"""Background, text, secondary text, grid lines of each dress, and its middle of a diverging scale."""
 
 
 def themed(figure: go.Figure, *, dark: bool = False) -> go.Figure:
@@ -125,7 +137,7 @@ def _frame(colors: dict[str, str]) -> dict[str, Any]:
         "colorscale": {
             "sequential": _stops(SEQUENTIAL),
             "sequentialminus": _stops(SEQUENTIAL[::-1]),
-            "diverging": _stops(DIVERGING),
+            "diverging": _stops((DIVERGING[0], colors["nothing"], DIVERGING[2])),
         },
         "coloraxis": {"autocolorscale": True, "colorbar": _colorbar(colors)},
         "margin": {"l": 56, "r": 20, "t": 44, "b": 52},

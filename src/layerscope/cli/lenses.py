@@ -115,9 +115,10 @@ def _print_layers(table: pd.DataFrame) -> None:
     wide = table[table["measure"].isin(short)].pivot(
         index=["layer", "site"], columns=["lens", "measure"], values="value"
     )
-    wide = wide[[(lens, m) for lens in dict.fromkeys(table["lens"]) for m in short]]
-    wide.columns = [f"{lens} {short[measure]}" for lens, measure in wide.columns]
-    print_table(wide.reset_index(), ["site", *wide.columns])
+    shown = [(lens, measure) for lens in dict.fromkeys(table["lens"]) for measure in short]
+    wide = wide[shown]
+    names = [f"{lens} {short[measure]}" for lens, measure in shown]
+    print_table(wide.set_axis(names, axis=1).reset_index(), ["site", *names])
 
 
 def _print_words(table: pd.DataFrame) -> None:

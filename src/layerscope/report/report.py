@@ -133,6 +133,7 @@ def _difference(mine: dict[str, Any], all_of_them: list[dict[str, Any]]) -> str:
         f"{name}: {value}"
         for name, value in mine.items()
         if isinstance(value, str | int | float)
+        and not name.startswith("layer_evaluations")  # what it cost is not what was asked
         and any(other.get(name) != value for other in all_of_them)
     )
     return ", ".join(islice(differing, 3))
