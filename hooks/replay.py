@@ -27,6 +27,7 @@ from layerscope.hooks.replaying.recording import (
     run_once,
     stream_sites,
 )
+from layerscope.hooks.replaying.rewire import alone
 from layerscope.hooks.replaying.sweep import sweep
 from layerscope.hooks.replaying.trust import untrusted
 from layerscope.hooks.replaying.what_if import Entries, prompts_of, stream_index, what_if
@@ -52,11 +53,12 @@ def record(
         LookupError: no stack of blocks, or a site that the model does not have.
         ValueError: an empty batch.
     """
-    work = passing(model, batch)
-    kept = resolve(model, keep) if keep != () else ()
-    wanted = dict.fromkeys([*stream_sites(work.anatomy), *kept])
-    untrusted(work)  # tried now, so that replays run nothing but what they need
-    logits, seen = run_once(work, list(wanted), grad=grad)
+    with alone:
+        work = passing(model, batch)
+        kept = _several(model, keep)
+        wanted = dict.fromkeys([*stream_sites(work.anatomy), *kept])
+        untrusted(work)  # tried now, so that replays run nothing but what they need
+        logits, seen = run_once(work, list(wanted), grad=grad)
     return Recording(work, logits if grad else logits.detach(), {s: seen[s] for s in wanted})
 
 
@@ -67,7 +69,8 @@ def lanes(
 
     All L single-block interventions cost L + L(L-1)/2 layer-evaluations in L block calls.
     """
-    return Recording(passing(model, batch), None, {}).lanes(changes, **choices)
+    with alone:
+        return Recording(passing(model, batch), None, {}).lanes(changes, **choices)
 
 
 class Recording:
@@ -206,25 +209,31 @@ class Recording:
             LookupError: a site that the model does not have.
             ValueError: no what-if.
         """
+        self._require_last(last, generate)
+        if isinstance(changes, Mapping) or not changes:
+            raise ValueError(
+                "give a list of what-ifs, such as [{'blocks.3.resid_post': edits.skip()}]"
+            )
         given = [None] * len(changes) if of is None else list(of)
-        if not changes or len(given) != len(changes):
+        if len(given) != len(changes):
             raise ValueError(f"{len(changes)} what-ifs were given, with of= for {len(given)}")
-        entries = Entries(self.model)
-        what_ifs = [
-            what_if(entries, one, prompts_of(rows, len(self)), self.length)
-            for one, rows in zip(changes, given, strict=True)
-        ]
-        asked = Sweep(
-            what_ifs=what_ifs,
-            keep=resolve(self.model, keep) if keep != () else (),
-            last=last,
-            generate=generate,
-            each_block=each_block,
-            budget=budget,
-            grad=grad,
-            progress=progress,
-        )
-        outcome, reasons = sweep(self._pass, asked, self._recorded())
+        with alone:
+            entries = Entries(self.model)
+            what_ifs = [
+                what_if(entries, one, prompts_of(rows, len(self)), self.length)
+                for one, rows in zip(changes, given, strict=True)
+            ]
+            asked = Sweep(
+                what_ifs=what_ifs,
+                keep=_several(self.model, keep),
+                last=last,
+                generate=generate,
+                each_block=each_block,
+                budget=budget,
+                grad=grad,
+                progress=progress,
+            )
+            outcome, reasons = sweep(self._pass, asked, self._recorded())
         self._reasons = list(dict.fromkeys([*self._reasons, *reasons]))
         return outcome
 
@@ -250,7 +259,11 @@ class Recording:
             IndexError: a block the model does not have.
             RuntimeError: blocks of this model cannot be run one by one.
         """
-        return programs(self._pass, several, last=last, generate=generate, logits=self._logits)
+        self._require_last(last, generate)
+        if not all(isinstance(one, Sequence) for one in several):
+            raise ValueError(f"programs takes several programs; for one, program({several!r})")
+        with alone:
+            return programs(self._pass, several, last=last, generate=generate, logits=self._logits)
 
     def perform(self, play: Play, *, last: int | None = None, grad: bool = False) -> Tensor | None:
         """Run blocks by hand: ``play(stage)`` calls ``stage.block(index, stream)`` as it likes.
@@ -258,9 +271,20 @@ class Recording:
         Returns:
             The logits of the stream [n, p, d] that `play` returned; None if it returned None.
         """
-        with torch.set_grad_enabled(grad):
+        with alone, torch.set_grad_enabled(grad):
             output, _ = self._pass.perform(play, last=last)
         return None if output is None else logits_of(self._pass, output)
+
+    def _require_last(self, last: int | None, generate: int) -> None:
+        if last is not None and not 0 <= last <= self.length:
+            raise ValueError(f"last={last}, but the prompts have {self.length} positions")
+        if generate and last == 0:
+            raise ValueError("generate= needs logits: leave out last=0")
+        if (generate or last) and self._pass.inputs.padded_right:
+            raise ValueError(
+                "prompts are padded on the right, so their last positions are padding; pad them on "
+                "the left (tokenizer.padding_side = 'left')"
+            )
 
     def _name(self, site: str) -> str:
         """One name for each place of the residual stream: what leaves a block enters the next."""
@@ -271,3 +295,9 @@ class Recording:
         if self._logits is None:
             return None
         return Recorded([self._kept[s] for s in stream_sites(self._pass.anatomy)], self._logits)
+
+
+def _several(model: nn.Module, sites: int | str | Sequence[int | str]) -> tuple[str, ...]:
+    """The sites to keep; an empty list is none."""
+    named = isinstance(sites, (int, str))
+    return resolve(model, sites) if named or len(sites) else ()  # type: ignore[arg-type]

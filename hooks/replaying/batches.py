@@ -92,6 +92,8 @@ def _offsets(work: Pass, asked: Sweep, recorded: Recorded | None) -> Tensor:
 
 def _begin(work: Pass, asked: Sweep, rows: Rows) -> int:
     """The first block to run: that of the first change, or of the first site to keep."""
+    if len({block.path for block in work.anatomy.blocks}) < work.blocks:
+        return 0  # blocks that share a module are told apart by counting its calls
     kept = [stream_index(site) for site in asked.keep]
     kept += [entry(work.model, site) for site in asked.keep]
     return min([int(rows.start.min()), *(index for index in kept if index is not None)])

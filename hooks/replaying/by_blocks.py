@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from layerscope.hooks.replaying.batches import Batch, Recorded, Sweep
@@ -48,16 +49,19 @@ def by_blocks(work: Pass, asked: Sweep, batch: Batch, recorded: Recorded | None)
     generated = None
     if asked.generate:
         slots = slots_of(work, stage, lanes)
-        generated = continue_from(work, slots, logits[bases:, -1], batch.rows.of, asked.generate)
-    kept = {site: lanes.kept[site] for site in asked.keep}
-    places = {site: lanes.places(_joined(work, site)) for site in kept}
+        generated = continue_from(
+            work, slots, logits[bases:, -1], batch.rows.of, lanes.lasting(), asked.generate
+        )
+    if len(logits) != bases + len(batch.rows):
+        raise NotReplayable(f"what follows the blocks made {len(logits)} answers of all rows")
+    rows, base = _found(work, lanes, asked)
     return Part(
         where=batch.where,
         offset=batch.offset,
         bases=lanes.bases,
         logits=logits,
-        kept={s: x.index_select(0, places[s].to(x.device)) for s, x in kept.items()},
-        base={site: x[:bases] for site, x in kept.items()},
+        kept={s: lanes.kept[s].index_select(0, at) for s, at in rows.items()},
+        base={s: lanes.kept[s].index_select(0, at) for s, at in base.items()},
         evaluations=stage.evaluations,
         block_calls=stage.block_calls,
         noise=noise_of(logits[:bases], recorded.logits if recorded else None, lanes.bases),
@@ -84,8 +88,14 @@ def _require_baseline(lanes: Lanes, recorded: Recorded) -> None:
         raise NotReplayable(f"the baseline, run block by block, {wrong}")
 
 
-def _joined(work: Pass, site: str) -> int:
-    """The residual index by which a row must have joined to be seen at a site."""
-    index = stream_index(site)
-    index = entry(work.model, site) if index is None else index
-    return work.blocks if index is None else index
+def _found(work: Pass, lanes: Lanes, asked: Sweep) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """For each kept site: where the rows, and where their baselines, are in what was heard there."""
+    rows, base = {}, {}
+    for site in asked.keep:
+        index = stream_index(site)
+        index = entry(work.model, site) if index is None else index
+        outside = index is None  # not in the blocks: it has a row for each prompt
+        device = lanes.kept[site].device
+        rows[site] = (lanes.rows.of if index is None else lanes.places(index)).to(device)
+        base[site] = (lanes.bases if outside else torch.arange(len(lanes.bases))).to(device)
+    return rows, base

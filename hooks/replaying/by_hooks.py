@@ -12,7 +12,7 @@ from layerscope.hooks.edits import Writer
 from layerscope.hooks.listening.watch import watch
 from layerscope.hooks.replaying.batches import Batch, Recorded, Sweep
 from layerscope.hooks.replaying.decode import continue_with_hooks
-from layerscope.hooks.replaying.lanes import Lanes
+from layerscope.hooks.replaying.lanes import Lanes, is_path, require_rows
 from layerscope.hooks.replaying.outcome import Part, answers_of, noise_of
 from layerscope.hooks.replaying.recording import Pass
 
@@ -26,15 +26,19 @@ def by_hooks(work: Pass, asked: Sweep, batch: Batch, recorded: Recorded | None) 
     inputs = work.inputs.of(rows)
     seen: dict[str, Tensor] = {}
 
-    def keep(site: str, x: Tensor) -> None:
-        seen[site] = x if torch.is_grad_enabled() else x.detach().clone()
+    def hear(site: str, x: Tensor) -> None:
+        require_rows(site, x, len(rows))
+        if site in heard:
+            seen[site] = x.clone() if torch.is_grad_enabled() else x.detach().clone()
 
     changes = lanes.everything()
     streams = _streams(work) if asked.each_block is not None else []
+    heard = dict.fromkeys([*asked.keep, *streams])
+    checked = dict.fromkeys([*heard, *filter(is_path, changes)])
     with ExitStack() as stack:
         stack.enter_context(Writer(work.model, changes).writing())
-        if asked.keep or streams:
-            stack.enter_context(watch(work.model, [*asked.keep, *streams], keep))
+        if checked:
+            stack.enter_context(watch(work.model, list(checked), hear))
         output = work.model(*inputs.args, **inputs.kwargs)
     logits = answers_of(work, output, len(rows), asked.last)
     if asked.each_block is not None:

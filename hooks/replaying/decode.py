@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from typing import Any
 
@@ -30,7 +31,12 @@ def slots_of(work: Pass, stage: Stage, lanes: Lanes) -> list[Any]:
 
 
 def continue_from(
-    work: Pass, slots: Sequence[Any], logits: Tensor, of: Tensor, tokens: int
+    work: Pass,
+    slots: Sequence[Any],
+    logits: Tensor,
+    of: Tensor,
+    lasting: Mapping[str, Sequence[Change]],
+    tokens: int,
 ) -> Tensor:
     """Greedy tokens [n, at most `tokens`] of rows whose cache is given; they end with the end token.
 
@@ -39,6 +45,7 @@ def continue_from(
         slots: Layers of the cache, n rows each.
         logits: The rows' logits at the last position, [n, vocab].
         of: The prompt of each row, [n].
+        lasting: Changes at every position, which are made to the new tokens as well.
         tokens: The most tokens to make.
     """
     cache = work.cache_of(slots)
@@ -47,7 +54,8 @@ def continue_from(
     tail.add(logits.argmax(-1))
     while tail.length < tokens and not tail.done:
         step = tail.step()
-        output = work.model(**step, past_key_values=cache, use_cache=True)
+        with Writer(work.model, lasting).writing() if lasting else nullcontext():
+            output = work.model(**step, past_key_values=cache, use_cache=True)
         tail.add(logits_of(work, output)[:, -1].argmax(-1))
     return tail.tokens
 

@@ -14,6 +14,8 @@ from layerscope.hooks.anatomy import as_call
 POSITIONED = ("input_ids", "inputs_embeds", "position_ids", "token_type_ids")
 """Arguments with one entry for each computed position."""
 CUTTABLE = {*POSITIONED, "attention_mask"}
+DROPPED = ("labels", "use_cache", "past_key_values")
+"""What a recording decides by itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,25 @@ class Inputs:
     @property
     def prompts(self) -> int:
         return self.first.shape[0]
+
+    @property
+    def cuttable(self) -> bool:
+        """Whether positions can be taken from it: every argument is known, masks are of padding."""
+        mask = self.kwargs.get("attention_mask")
+        known = not self.args and set(self.kwargs) <= CUTTABLE
+        return known and (mask is None or mask.ndim == 2)
+
+    @property
+    def padded(self) -> bool:
+        """Whether some position is padding."""
+        mask = self.kwargs.get("attention_mask")
+        return mask is not None and mask.ndim == 2 and not bool(mask.all())
+
+    @property
+    def padded_right(self) -> bool:
+        """Whether the last position of some prompt is padding."""
+        mask = self.kwargs.get("attention_mask")
+        return mask is not None and mask.ndim == 2 and not bool(mask[:, -1].all())
 
     @property
     def ids(self) -> Tensor | None:
@@ -75,7 +96,7 @@ def inputs_of(model: nn.Module, batch: Any) -> Inputs:
     if isinstance(batch, Tensor) and "input_ids" in takes:
         batch = {"input_ids": torch.atleast_2d(batch)}
     args, kwargs = as_call(batch)
-    inputs = Inputs(args, {k: v for k, v in kwargs.items() if k != "labels"})
+    inputs = Inputs(args, {k: v for k, v in kwargs.items() if k not in DROPPED})
     if not any(isinstance(x, Tensor) for x in [*inputs.args, *inputs.kwargs.values()]):
         raise TypeError(
             "the batch holds no tensor; give token ids [prompts, positions], or the dict a "
@@ -83,7 +104,7 @@ def inputs_of(model: nn.Module, batch: Any) -> Inputs:
         )
     if 0 in inputs.first.shape:
         raise ValueError(f"the batch is empty: its first tensor is {list(inputs.first.shape)}")
-    return _positioned(inputs, takes)
+    return _positioned(inputs, takes) if generates(model) else inputs
 
 
 def accepted(model: nn.Module) -> set[str]:
@@ -91,10 +112,17 @@ def accepted(model: nn.Module) -> set[str]:
     return set(signature(model.forward).parameters)
 
 
+def generates(model: nn.Module) -> bool:
+    """Whether it reads from left to right: encoders take a cache too, and ignore it."""
+    can = getattr(model, "can_generate", None)
+    config = getattr(model, "config", None)
+    return bool(can and can()) or bool(getattr(config, "is_decoder", False))
+
+
 def _positioned(inputs: Inputs, takes: set[str]) -> Inputs:
     mask = inputs.kwargs.get("attention_mask")
-    if mask is None or mask.ndim != 2 or bool(mask.bool().all()):
-        return inputs
+    if mask is None or mask.ndim != 2 or bool(mask[:, 0].bool().all()):
+        return inputs  # padding on the right moves no position
     if "position_ids" in inputs.kwargs or "position_ids" not in takes or inputs.ids is None:
         return inputs
     positions = (mask.long().cumsum(-1) - 1).clamp_min(0)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from layerscope.hooks.edits import Change, Writer
 from layerscope.hooks.listening.watch import Listener, places
 from layerscope.hooks.replaying.stage import Stage
-from layerscope.hooks.replaying.what_if import WhatIf, stream_index
+from layerscope.hooks.replaying.what_if import WhatIf, entry, stream_index
+from layerscope.hooks.sites import layer_of
 
 EachBlock = Callable[[int, Tensor, Tensor, Tensor], None]
 """``each_block(block, before, after, what_if)``: the streams [rows, positions, d] that entered and
@@ -83,7 +84,6 @@ class Lanes:
                 if index is not None:
                     here = self.at_stream.setdefault(index, {}).setdefault(number, [])
                     here.extend((site, change) for change in changes)
-                    here.sort(key=lambda pair: pair[0].endswith("resid_pre"))
                 else:
                     moved = [change.on(self._rows_of(number)) for change in changes]
                     self.within.setdefault(site, []).extend(moved)
@@ -124,14 +124,33 @@ class Lanes:
     @contextmanager
     def attached(self, model: nn.Module) -> Iterator[None]:
         """Inside: changes within blocks are made, and kept sites are heard."""
-        heard = [site for site in self.keep if stream_index(site) is None]
+        heard = dict.fromkeys([*self.keep, *filter(is_path, self.within)])
+        starts = {site: entry(model, site) for site in heard if stream_index(site) is None}
+
+        def hear(site: str, x: Tensor, live: object) -> None:
+            start = starts[site]
+            if start is not None:  # else it is outside the blocks, and has a row for each prompt
+                require_rows(site, x, len(self.bases) + self.live(start))
+            if site in self.keep:
+                self._keep(site, x)
+
         with ExitStack() as stack:
             if self.within:
                 stack.enter_context(Writer(model, self.within).writing())
-            if heard:
-                listener = Listener(model, places(model, heard), lambda s, x, _: self._keep(s, x))
+            if starts:
+                listener = Listener(model, places(model, list(starts)), hear)
                 stack.enter_context(listener.listening())
             yield
+
+    def lasting(self) -> dict[str, list[Change]]:
+        """Changes at all positions, which go on while tokens are generated; rows without baselines."""
+        found: dict[str, list[Change]] = {}
+        for site, changes in self.everything().items():
+            for change in changes:
+                if change.at is None and change.onto is not None:
+                    rows = torch.where(change.onto < 0, -1, change.onto - len(self.bases))
+                    found.setdefault(site, []).append(change.on(rows))
+        return found
 
     def everything(self) -> dict[str, list[Change]]:
         """All changes to all rows, by site; for a pass in which every row is there from the start."""
@@ -148,13 +167,14 @@ class Lanes:
         if len(new):
             stream = torch.cat([stream, stream[new]])
             before = None if before is None else torch.cat([before, before[new]])
-        stream = self._changed(index, stream, before)
-        for site in self.keep:
-            if stream_index(site) == index:
-                self._keep(site, stream)
+        for leaving in (True, False):  # what leaves a block is changed before what enters the next
+            stream = self._changed(index, leaving, stream, before)
+            for site in self.keep:
+                if stream_index(site) == index and site.endswith("resid_post") == leaving:
+                    self._keep(site, stream)
         return stream
 
-    def _changed(self, index: int, stream: Tensor, before: Tensor | None) -> Tensor:
+    def _changed(self, index: int, leaving: bool, stream: Tensor, before: Tensor | None) -> Tensor:
         """Each what-if's changes to its own rows, put into the stream together."""
         where, parts = [], []
         for number, changes in self.at_stream.get(index, {}).items():
@@ -163,6 +183,8 @@ class Lanes:
             rows = own[here].to(stream.device)
             part, old = stream[rows], None if before is None else before[rows]
             for site, change in changes:
+                if site.endswith("resid_post") != leaving:
+                    continue
                 if len(here) < len(own):
                     change = change.on(_inverse(here, len(own)))
                 part = change.applied(part, site, offset=self.offset, before=old)
@@ -178,7 +200,26 @@ class Lanes:
         return found
 
     def _keep(self, site: str, x: Tensor) -> None:
-        self.kept[site] = x if torch.is_grad_enabled() else x.detach().clone()
+        # Copied: some models add to it in place later.
+        self.kept[site] = x.clone() if torch.is_grad_enabled() else x.detach().clone()
+
+
+def is_path(site: str) -> bool:
+    """Whether it is a module path, whose tensor may have any first axis."""
+    return layer_of(site) is None and site not in ("norm", "logits")
+
+
+def require_rows(site: str, x: Tensor, rows: int) -> None:
+    """Refuse a tensor whose first axis is not the rows of the batch.
+
+    Raises:
+        ValueError: it is something else, such as all tokens in one axis.
+    """
+    if not x.ndim or len(x) != rows:
+        raise ValueError(
+            f"{site!r} holds {list(x.shape)}: its first axis is not the {rows} rows of the batch, so "
+            "what-ifs cannot be told apart there; name a site of the block, or use edit() for one"
+        )
 
 
 def _inverse(here: Tensor, count: int) -> Tensor:

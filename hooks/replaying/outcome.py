@@ -34,7 +34,8 @@ class Outcome:
     """Largest difference between logits of the baseline in this batch and of the recorded pass;
     differences of outcomes below it mean nothing. NaN where nothing was recorded."""
     evaluations: float
-    """Layer-evaluations: one is one block on all positions of one prompt. Baselines count."""
+    """Layer-evaluations: one is one block on all positions of one prompt. Baselines count; tokens that
+    were generated afterwards do not."""
     block_calls: int
     exact: bool
     """Whether blocks were really run one by one; False: whole passes with hooks, same result."""
@@ -114,7 +115,7 @@ def put_together(
         block_calls=sum(part.block_calls for part in parts),
         exact=exact,
         notes=tuple(dict.fromkeys(notes)),
-        generated=rows(_same_length(generated)) if generated else None,
+        generated=rows(same_length(generated)) if generated else None,
         base={s: _chosen([part.base[s] for part in parts], first) for s in sites},
         _kept={s: rows([part.kept[s] for part in parts]) for s in sites},
     )
@@ -125,7 +126,7 @@ def answers_of(work: Pass, output: Any, rows: int, last: int | None) -> Tensor:
     if output is None:
         return torch.zeros(rows, 0, 0)
     logits = logits_of(work, output)
-    return logits if last is None else logits[:, logits.shape[1] - last :]
+    return logits if last is None or logits.ndim < 3 else logits[:, logits.shape[1] - last :]
 
 
 def noise_of(answers: Tensor, recorded: Tensor | None, bases: Tensor) -> float:
@@ -145,7 +146,7 @@ def _chosen(pieces: Sequence[Tensor], order: Tensor) -> Tensor:
     return whole.index_select(0, order.to(whole.device))
 
 
-def _same_length(pieces: Sequence[Tensor]) -> list[Tensor]:
+def same_length(pieces: Sequence[Tensor]) -> list[Tensor]:
     """Generations that ended early, filled with their last token (the end token)."""
     longest = max(piece.shape[1] for piece in pieces)
     return [

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layerscope.hooks.edits import active
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.replaying.decode import Tail, end_tokens
-from layerscope.hooks.replaying.outcome import Outcome, answers_of, noise_of
+from layerscope.hooks.replaying.outcome import Outcome, answers_of, noise_of, same_length
 from layerscope.hooks.replaying.recording import Pass, logits_of
 from layerscope.hooks.replaying.stage import Stage, fresh_slot
 from layerscope.hooks.replaying.trust import untrusted
@@ -69,6 +70,11 @@ def programs(
     if not paths:
         raise ValueError("no program was given; a program is a sequence of block numbers")
     _require_trust(work)
+    if active(work.model) and any(len(set(path)) < len(path) for path in paths):
+        raise RuntimeError(
+            "an edit is active, and it would be made at the first visit of a block only; run "
+            "programs that repeat blocks outside of it"
+        )
     if generate and work.cache is None:
         raise RuntimeError(
             f"{type(work.model).__name__} keeps no keys and values that can be handed on, so a "
@@ -79,26 +85,21 @@ def programs(
     with evaluating(work.model), torch.no_grad():
         output, stage = work.perform(trie.play, last=last, caching=bool(generate))
         answers = answers_of(work, output, 0, last)
-        each = dict(zip(trie.programs, answers.split(len_of(work)), strict=True))
+        each = dict(zip(trie.programs, answers.split(work.inputs.prompts), strict=True))
         made = [_continued(work, trie, path, each[path], generate) for path in paths]
     return Outcome(
         logits=torch.cat([each[path] for path in paths]),
         baseline=each[own],
-        of=torch.arange(len_of(work)).repeat(len(paths)),
-        what_if=torch.arange(len(paths)).repeat_interleave(len_of(work)),
+        of=torch.arange(work.inputs.prompts).repeat(len(paths)),
+        what_if=torch.arange(len(paths)).repeat_interleave(work.inputs.prompts),
         positions=range(work.positions),
-        noise=noise_of(each[own], logits, torch.arange(len_of(work))),
+        noise=noise_of(each[own], logits, torch.arange(work.inputs.prompts)),
         evaluations=stage.evaluations,
         block_calls=stage.block_calls,
         exact=True,
         notes=work.inputs.notes,
-        generated=_filled(made) if generate else None,
+        generated=torch.cat(same_length([x for x in made if x is not None])) if generate else None,
     )
-
-
-def len_of(work: Pass) -> int:
-    """How many prompts."""
-    return work.inputs.prompts
 
 
 def _checked(work: Pass, program: Sequence[int]) -> Path:
@@ -128,7 +129,7 @@ def _continued(work: Pass, trie: Trie, path: Path, logits: Tensor, tokens: int) 
     tail = Tail(work.inputs, end_tokens(work.model))
     tail.add(logits[:, -1].argmax(-1))
     slots = [
-        fresh_slot(trie.slots[path[: n + 1]], work.positions, torch.arange(len_of(work)))
+        fresh_slot(trie.slots[path[: n + 1]], work.positions, torch.arange(work.inputs.prompts))
         for n in range(len(path))
     ]
 
@@ -138,7 +139,9 @@ def _continued(work: Pass, trie: Trie, path: Path, logits: Tensor, tokens: int) 
             stream = stage.block(block, stream, slot=slot)
         return stream
 
-    outer = [fresh_slot(x, work.positions, torch.arange(len_of(work))) for x in work.cache.layers]
+    outer = [
+        fresh_slot(x, work.positions, torch.arange(work.inputs.prompts)) for x in work.cache.layers
+    ]
     while tail.length < tokens and not tail.done:
         output = work.step(play, tail.step(), [copy(layer) for layer in outer])
         for layer in outer:
@@ -147,11 +150,3 @@ def _continued(work: Pass, trie: Trie, path: Path, logits: Tensor, tokens: int) 
             )  # only its length counts
         tail.add(logits_of(work, output)[:, -1].argmax(-1))
     return tail.tokens
-
-
-def _filled(made: Sequence[Tensor | None]) -> Tensor:
-    pieces = [piece for piece in made if piece is not None]
-    longest = max(piece.shape[1] for piece in pieces)
-    return torch.cat(
-        [torch.cat([p, p[:, -1:].expand(-1, longest - p.shape[1])], 1) for p in pieces]
-    )

@@ -15,8 +15,8 @@ from layerscope.hooks.anatomy import Anatomy, anatomy
 from layerscope.hooks.capture import Capture, capture
 from layerscope.hooks.places import Tap, module_at, pick, put
 from layerscope.hooks.quiet import evaluating
-from layerscope.hooks.replaying.inputs import CUTTABLE, Inputs, accepted, inputs_of
-from layerscope.hooks.replaying.rewire import Call, NotReplayable, taken_out, taps_of
+from layerscope.hooks.replaying.inputs import Inputs, accepted, generates, inputs_of
+from layerscope.hooks.replaying.rewire import Call, taken_out, taps_of
 from layerscope.hooks.replaying.stage import Axes, Stage, axes_of, fresh_slot
 
 Play = Callable[[Stage], Tensor | None]
@@ -294,9 +294,9 @@ def _recordable_cache(work: Pass) -> Any:
     config = getattr(work.model, "config", None)
     if config is None or "past_key_values" not in accepted(work.model):
         return None
-    if getattr(config, "is_encoder_decoder", False) or not set(work.inputs.kwargs) <= CUTTABLE:
+    if getattr(config, "is_encoder_decoder", False) or not work.inputs.cuttable:
         return None
-    if work.inputs.args or not _generates(config, work.model):
+    if not generates(work.model):
         return None
     from transformers import DynamicCache
 
@@ -307,12 +307,6 @@ def _recordable_cache(work: Pass) -> Any:
     return cache
 
 
-def _generates(config: Any, model: nn.Module) -> bool:
-    """Whether it reads from left to right: encoders take a cache too, and ignore it."""
-    can = getattr(model, "can_generate", None)
-    return bool(can and can()) or bool(getattr(config, "is_decoder", False))
-
-
 def _cuttable(cache: Any, work: Pass) -> bool:
     layers = cache.layers
     return len(layers) == work.blocks and all(
@@ -321,6 +315,3 @@ def _cuttable(cache: Any, work: Pass) -> bool:
         and x.get_seq_length() == work.positions == x.keys.shape[-2]
         for x in layers
     )
-
-
-__all__ = ["NotReplayable", "Pass", "logits_of", "passing", "run_once"]

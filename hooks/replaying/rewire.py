@@ -7,6 +7,7 @@ places in the module tree, so a block's own hooks run exactly when the block rea
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ from layerscope.hooks.places import Tap, module_at, pick, put, put_input
 
 Arrive = Callable[["Call"], Any]
 """Told that the model calls a block; what it returns is the block's result."""
+
+
+alone = threading.RLock()
+"""Held while a model may be rewired: its tree is one for all threads, and they must not cross."""
 
 
 class NotReplayable(Exception):

@@ -26,6 +26,11 @@ def sweep(work: Pass, asked: Sweep, recorded: Recorded | None) -> tuple[Outcome,
                 parts = _all(work, asked, recorded)
             except NotReplayable as found:
                 why = str(found)
+                if asked.each_block is not None:
+                    raise RuntimeError(
+                        f"{why}; each_block has seen streams of it already. Record the model again, "
+                        "as it is now"
+                    ) from found
         if why:
             parts = _all(work, asked, recorded, hooked=True)
     reasons = [f"not continued block by block but by whole passes with hooks: {why}"] if why else []
@@ -46,6 +51,8 @@ def _obstacle(work: Pass, asked: Sweep) -> str:
     sites = [site for one in asked.what_ifs if one.start is None for site in one.changes]
     if sites:
         return f"a change at {sites[0]!r} is not inside one block"
+    if work.inputs.padded and any(one.whole for one in asked.what_ifs):
+        return "a change depends on all rows and positions, of which some are padding"
     why = untrusted(work)
     if not why and asked.generate and work.cache is None:
         why = f"{type(work.model).__name__} keeps no keys and values that can be handed on"

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerscope.hooks.editing.writing import running
 from layerscope.hooks.edits import active
-from layerscope.hooks.replaying.inputs import CUTTABLE, Inputs
+from layerscope.hooks.replaying.inputs import Inputs
 from layerscope.hooks.replaying.recording import Pass, logits_of, run_once, stream_sites
 from layerscope.hooks.replaying.rewire import NotReplayable
 from layerscope.hooks.replaying.stage import Stage
@@ -30,12 +31,29 @@ def untrusted(work: Pass) -> str:
     Tried once for each model, on a few positions of the first prompt.
     """
     if active(work.model):  # an edit may be for rows and positions that a short trial has not
+        _refuse_rows(work.model)
         why, work.returns = _try(work, work.inputs)
         return why
     if work.model not in _tried:
         _tried[work.model] = _try(work, _few(work.inputs))
     why, work.returns = _tried[work.model]
     return why
+
+
+def _refuse_rows(model: nn.Module) -> None:
+    """Batches of what-ifs have other rows than the prompts that an edit around them speaks of."""
+    for writer in running:
+        if not writer.active_on(model):
+            continue
+        for site, changes in writer.changes.items():
+            for change in changes:
+                own = isinstance(change.at, Tensor) and change.at.ndim > 1
+                if own or change.whole or change.rows is not None:
+                    raise ValueError(
+                        f"an edit is active that depends on the rows of the batch ({change!r} at "
+                        f"{site!r}), but what-ifs are rows of their own; put the change into the "
+                        "what-if instead"
+                    )
 
 
 def differs(ours: Tensor, recorded: Tensor) -> str:
@@ -53,7 +71,7 @@ def differs(ours: Tensor, recorded: Tensor) -> str:
 def _few(inputs: Inputs) -> Inputs:
     """The last positions of the first prompt, where positions can be cut."""
     first = inputs.of(torch.zeros(1, dtype=torch.long))
-    if inputs.args or not set(inputs.kwargs) <= CUTTABLE:
+    if not inputs.cuttable:
         return first
     return replace(first, kwargs={k: v[:, -POSITIONS:] for k, v in first.kwargs.items()})
 

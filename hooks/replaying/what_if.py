@@ -152,6 +152,8 @@ def prompts_of(of: int | Sequence[int] | Tensor | None, prompts: int) -> Tensor:
     if of is None:
         return torch.arange(prompts)
     rows = torch.as_tensor(of, dtype=torch.long).reshape(-1).cpu()
+    if not len(rows):
+        raise ValueError("of=[] names no prompt; None stands for all of them")
     wrong = rows[(rows < 0) | (rows >= prompts)]
     if len(wrong):
         raise IndexError(f"of={int(wrong[0])}, but the recording has prompts 0 to {prompts - 1}")

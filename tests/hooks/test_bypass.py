@@ -89,6 +89,12 @@ def test_what_is_not_there_is_refused() -> None:
         bypassed(model, [("block", 7)], lambda: None),
     ):
         pass
+    albert = families.build("albert")
+    with (
+        pytest.raises(LookupError, match="blocks 0, 1, 2 share one module, .* use an edit"),
+        bypassed(albert, [("block", 1)], lambda: None),
+    ):
+        pass
     mamba = families.build("mamba")
     with (
         pytest.raises(LookupError, match="block 0 has no mlp that is a module of its own"),

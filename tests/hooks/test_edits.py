@@ -485,6 +485,17 @@ def test_mean_leaves_out_padding() -> None:
     assert repr(edits.mean(given, at=1)) == "mean (at=1)"
 
 
+def test_mean_leaves_out_padding_where_its_batch_is_a_part_of_another() -> None:
+    x = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
+    real = torch.ones(5, 4, dtype=torch.bool)
+    real[3, :2] = False
+    own = torch.tensor([3, 1])
+    found = edits.mean(at=2).on(own).applied(x, "embed", real=real)
+    want = x.clone()
+    want[own, 2] = torch.cat([x[3, 2:], x[1]]).mean(0)
+    torch.testing.assert_close(found, want)
+
+
 def test_dependent_directions_take_out_their_span_and_no_more() -> None:
     generator = torch.Generator().manual_seed(0)
     v, w, x = (torch.randn(8, generator=generator, dtype=torch.float64) for _ in range(3))

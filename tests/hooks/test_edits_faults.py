@@ -187,7 +187,7 @@ AT_THE_SITE: list[tuple[dict[Any, Any], type[Exception], str]] = [
     ),
     ({1: edits.zero(at=-10)}, IndexError, "position -10 of .*the prompt has 9 positions, -9 to 8"),
     ({1: edits.zero(at=9)}, IndexError, r"zero \(at=9\) at .* the passes had positions 0 to 8"),
-    ({1: edits.zero(at=[2, 9])}, IndexError, r"at=\[2, 9\].*positions 0 to 8"),
+    ({1: edits.zero(at=[9, 12])}, IndexError, r"at=\[9, 12\].*positions 0 to 8"),
     ({1: edits.zero(at=slice(12, None))}, IndexError, "the passes had positions 0 to 8"),
     ({"blocks.1.pattern": edits.cut([3], [9])}, IndexError, r"cut \(queries=\[3\], keys=\[9\]\)"),
     ({1: edits.zero(rows=2)}, IndexError, "row 2 of 'blocks.1.resid_post': the batch has 2 rows"),
@@ -232,6 +232,22 @@ def test_what_does_not_fit_is_refused_with_site_and_shapes(
         edit(model, changes),
     ):
         model(**inputs)
+
+
+def test_slips_are_told_with_the_next_step() -> None:
+    model = families.build("llama")
+    for given, says in (
+        ((model, [1]), "as a mapping such as .* got list"),
+        (({0: edits.zero()}, model), "takes a torch module, got dict; the model comes first"),
+        ((model, {1: edits.zero}), r"call it: edits\.zero\(\)"),
+        ((model, {1: [edits.add]}), r"call it: edits\.add\(\.\.\.\)"),
+        ((model, {1: lambda x, hook: x}), r"\(x, hook\) cannot be called with .* of one argument"),
+        ((model, {1: lambda: None}), r"\(\) cannot be called with the site's tensor alone"),
+    ):
+        with pytest.raises(TypeError, match=says), edit(*given):  # type: ignore[arg-type]
+            pass
+    for function in (torch.relu, torch.nn.ReLU(), lambda x, scale=2: x * scale, lambda *x: x[0]):
+        assert edits.as_changes(function)[0].name.startswith("change(")
 
 
 def test_arguments_that_make_no_sense() -> None:

@@ -159,6 +159,52 @@ def test_negative_positions_are_those_of_the_prompt() -> None:
     torch.testing.assert_close(results[0][1], results[1][1])
 
 
+@pytest.mark.parametrize("at", [-1, slice(-2, None)])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_negative_positions_stay_at_the_prompt_without_a_cache(at: Any, beams: int) -> None:
+    """Every pass then begins at 0, and is one token longer than the one before."""
+    model, inputs = families.build("llama"), prompt("llama")
+    v = torch.randn(families.WIDTH, generator=torch.Generator().manual_seed(0))
+    for site, change in {
+        "blocks.0.resid_post": edits.add(3 * v, at=at),
+        "blocks.1.resid_mid": edits.add(3 * v, at=at),
+        "blocks.1.k": edits.scale(3.0, at=at),
+        "blocks.1.z": edits.zero(at=at),
+        "blocks.1.pattern": edits.cut(at, [1, 2]),
+        "logits": edits.set_to(torch.arange(61.0), at=at),
+    }.items():
+        found = []
+        for cached in (True, False):
+            with torch.no_grad(), edit(model, {site: change}):
+                found.append(generated(model, inputs, use_cache=cached, num_beams=beams))
+        assert torch.equal(found[0][0], found[1][0]), site
+        torch.testing.assert_close(found[0][1], found[1][1], atol=5e-5, rtol=1e-3)
+
+
+def test_another_text_in_the_same_block_has_an_end_of_its_own() -> None:
+    model = families.build("llama")
+    first = torch.tensor([[5, 6, 7]])
+    for other in ([[5, 6, 8, 9]], [[5, 6, 7, 8, 9]], [[5, 6]], [[5, 6, 7]]):
+        with torch.no_grad(), edit(model, {0: edits.zero(at=-1)}), capture(model, 0) as seen:
+            model(first)
+            model(torch.tensor(other))
+        assert not seen.passes(0)[1][:, -1].any()
+        assert seen.passes(0)[1][:, :-1].all()
+
+
+def test_a_generation_that_ends_early_keeps_its_result() -> None:
+    model, inputs = families.build("llama"), prompt("llama")
+    said = r"made only at .* zero \(at=\[2, 30\]\) at .* the passes had positions 0 to 9"
+    with (
+        pytest.warns(UserWarning, match=said),
+        torch.no_grad(),
+        edit(model, {0: edits.zero(at=[2, 30])}) as running,
+    ):
+        tokens, _ = generated(model, inputs)
+    assert tokens.shape == (2, 11)
+    assert "at=[2, 30]" in running.notes[0]
+
+
 def test_left_padding_in_generate() -> None:
     """Positions count in the batch as it is given, pads included."""
     model = families.build("llama")

@@ -387,7 +387,7 @@ def test_what_cannot_be_asked_is_said() -> None:
         run["blocks.1.mlp_out"]
     with pytest.raises(IndexError, match="has 3 blocks"):
         run.replay(7, value)
-    with pytest.raises(ValueError, match="0 what-ifs"):
+    with pytest.raises(ValueError, match="give a list of what-ifs"):
         run.lanes([])
     with pytest.raises(ValueError, match="batch is empty"):
         record(model, torch.zeros(2, 0, dtype=torch.long))
