@@ -28,7 +28,8 @@ def bypassed(model: nn.Module, parts: Iterable[Part], call: Call) -> Iterator[No
 
     Right for sublayers whose module returns what is added to the stream, or what a norm without bias
     makes of it; not where the module adds the stream itself, as in BERT. Compare with an edit where
-    in doubt.
+    in doubt. Run it without a cache: an attention that does not run leaves no keys and values
+    there, and a cache counts its positions by those of its layers.
 
     Args:
         model: Any model with blocks.
@@ -37,7 +38,8 @@ def bypassed(model: nn.Module, parts: Iterable[Part], call: Call) -> Iterator[No
             return.
 
     Raises:
-        LookupError: a part that the model does not have as a module of its own.
+        LookupError: a part that the model does not have as a module of its own, also because
+            several blocks share it.
     """
     found = anatomy(model)
     paths = {part: _path(found, part) for part in dict.fromkeys(parts)}
@@ -56,10 +58,16 @@ def _path(found: Anatomy, part: Part) -> str:
         raise LookupError(
             f"{kind} {index} asked; the model has blocks 0 to {len(found.blocks) - 1}"
         )
-    block = found.blocks[index]
-    path = {"block": block.path, "attention": block.attn, "mlp": block.mlp}[kind]
+    paths = [{"block": b.path, "attention": b.attn, "mlp": b.mlp}[kind] for b in found.blocks]
+    path = paths[index]
     if not path:
         raise LookupError(f"block {index} has no {kind} that is a module of its own")
+    sharing = [i for i, other in enumerate(paths) if other == path]
+    if len(sharing) > 1:
+        raise LookupError(
+            f"blocks {', '.join(map(str, sharing))} share one module, {path!r}, so the {kind} of "
+            f"block {index} alone cannot be left out; use an edit with skip()"
+        )
     return path
 
 

@@ -7,6 +7,7 @@ how they are attached, in `writing`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -87,15 +88,18 @@ def edit(model: nn.Module, changes: Changes) -> Iterator[Edit]:
     Args:
         model: Any module; no hook, mode or flag is left on it, however the block ends.
         changes: Site (or int, pattern, module path) -> a change, a function of the site's tensor,
-            or several in order. Positions are absolute, also while `generate` uses a cache.
+            or several in order. Positions are absolute, also while `generate` uses a cache;
+            negative ones count from the end of the prompt.
 
     Raises:
-        IndexError: a row, head or position that is not there. A position that no pass had is
-            reported when the block ends.
+        IndexError: a row, head or position that is not there. A change that was never made, for no
+            pass had its positions, is reported when the block ends; one that was made at some of
+            them only is a warning, and a note.
         LookupError: a site that the model does not have, or one that no forward pass reached.
-        TypeError: something that is not a change.
+        TypeError: something that is not a change, or arguments in another order.
         ValueError: a change that its site cannot have, values that do not fit, NaN.
     """
+    _check_arguments(model, changes)
     found: dict[str, list[Change]] = {}
     for asked, given in changes.items():
         some = as_changes(given)
@@ -119,6 +123,23 @@ def edit(model: nn.Module, changes: Changes) -> Iterator[Edit]:
     if untouched:
         raise IndexError(
             f"never made, for no pass had its rows and positions: {'; '.join(untouched)}"
+        )
+    for one in writer.unfinished():
+        text = f"made only at those of its positions that the passes had: {one}"
+        writer.notes.add(text)
+        warnings.warn(text, stacklevel=3)  # where the with block ends
+
+
+def _check_arguments(model: object, changes: object) -> None:
+    if not isinstance(model, nn.Module):
+        turned = "; the model comes first" if isinstance(changes, nn.Module) else ""
+        raise TypeError(
+            f"edit(model, changes) takes a torch module, got {type(model).__name__}{turned}"
+        )
+    if not isinstance(changes, Mapping):
+        raise TypeError(
+            "changes say where and what, as a mapping such as {'blocks.3.resid_post': "
+            f"edits.zero()}}; got {type(changes).__name__}"
         )
 
 

@@ -26,6 +26,7 @@ def load_model(
 
     Raises:
         FileNotFoundError: `name` looks like a path, and nothing is there.
+        OSError: there is no such local folder, and the hub does not have it or is out of reach.
         TypeError: ``file.py:function`` returned something else than a module.
     """
     text = str(name)
@@ -103,12 +104,35 @@ def _from_transformers(name: str, dtype: torch.dtype | None) -> nn.Module:
             f"{name!r} is a folder without config.json; a model folder is what save_pretrained "
             f"writes. {_model_folders(folder)}"
         )
+    if not folder.is_dir():
+        _require_hub(name)
     config = transformers.AutoConfig.from_pretrained(name)
     declared = (config.architectures or [""])[0]
     loader = getattr(transformers, declared, transformers.AutoModel)
     with _without_bars():
         model: nn.Module = loader.from_pretrained(name, dtype=dtype or "auto")
     return model
+
+
+def _require_hub(name: str) -> None:
+    """Ask the hub once for what is not in its cache: transformers would try again for half a minute.
+
+    Raises:
+        OSError: the hub is out of reach.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        if try_to_load_from_cache(name, "config.json") is None:
+            get_hf_file_metadata(hf_hub_url(name, "config.json"))
+    except (HfHubHTTPError, ValueError):
+        return  # it answers, or the name is none of a hub: transformers says what is wrong
+    except Exception as error:  # of the HTTP library, which differs between versions
+        raise OSError(
+            f"there is no local folder {name!r} in {str(Path.cwd())!r}, nor is a model of this name "
+            f"in the cache, and the hub cannot be reached ({error}); give the path of a model folder"
+        ) from error
 
 
 @contextmanager

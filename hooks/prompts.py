@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.corpus import Corpus, read
+from layerscope.hooks.edits import active
 from layerscope.hooks.extracting.feeds import context_of
 from layerscope.hooks.load import tokenizer_of
 
@@ -145,7 +146,13 @@ def as_prompts(
     found, notes = _fitting(found, context, too_long)
     _require_tokens(model, found)
     ids, texts, spans = zip(*found, strict=True)
-    return Prompts(ids, texts, spans, reader, context, notes)
+    return Prompts(ids, texts, spans, reader, context, (*notes, *in_force(model)))
+
+
+def in_force(model: nn.Module) -> tuple[str, ...]:
+    """A note that names the changes of an open `edit`; none where nothing is changed."""
+    changes = active(model)
+    return (f"Measured with these changes in force: {'; '.join(changes)}.",) if changes else ()
 
 
 _Read = tuple[Tensor, str, Spans | None]

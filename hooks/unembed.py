@@ -11,6 +11,7 @@ from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.locating.example import example
 from layerscope.hooks.places import module_at
 from layerscope.hooks.replaying.recording import logits_of, passing, run_once, stream_sites
+from layerscope.hooks.replaying.rewire import alone
 from layerscope.hooks.replaying.trust import differs
 
 BUDGET = 2**28
@@ -47,10 +48,9 @@ class Unembed:
         (the logit lens, nostalgebraist 2020) and sums of sublayer outputs go through alike.
         """
         flat = stream.reshape(-1, 1, stream.shape[-1])
-        vocab = self._logits(flat[:1]).shape[-1]
-        size = max(1, self._budget // (4 * vocab))
+        size = max(1, self._budget // (4 * self._vocab))
         pieces = [self._logits(piece) for piece in flat.split(size)]
-        return torch.cat(pieces).reshape(*stream.shape[:-1], vocab)
+        return torch.cat(pieces).reshape(*stream.shape[:-1], self._vocab)
 
     def norm(self, stream: Tensor) -> Tensor:
         """The final norm alone, [..., d]; the stream itself where the model has none."""
@@ -59,7 +59,9 @@ class Unembed:
     def _require_right(self, model: nn.Module) -> None:
         """Decode the last stream of a small pass, and compare with the model's answer."""
         last = stream_sites(self._pass.anatomy)[-1]
-        logits, seen = run_once(self._pass, [last], grad=False)
+        with alone:
+            logits, seen = run_once(self._pass, [last], grad=False)
+        self._vocab = logits.shape[-1]
         if logits.shape[:-1] != seen[last].shape[:-1]:
             return  # one answer for several positions: a classifier that chooses or averages them
         with torch.no_grad():
@@ -71,7 +73,8 @@ class Unembed:
             )
 
     def _logits(self, stream: Tensor) -> Tensor:
-        output, _ = self._pass.perform(lambda stage: stream)
+        with alone:
+            output, _ = self._pass.perform(lambda stage: stream)
         return logits_of(self._pass, output)
 
 

@@ -90,13 +90,16 @@ class AttentionWriter:
         """Absolute position of the first one in `x`, and where the prompt ends."""
         offset = self._writer.offset_of(site)
         if not site.endswith((".k", ".v")) or offset is None:
-            return offset, None
+            return offset, self._writer.end_of(site)
         queries = self._writer.queries(site, x.shape[2] - offset)
         return first_key(offset, queries, x.shape[2]), self._end(site, queries)
 
     def _end(self, site: str, queries: int) -> int | None:
         writer = self._writer
-        return queries if not writer.offset_of(site) else writer.offsets.prompt
+        if writer.offset_of(site):
+            return writer.offsets.prompt
+        end = writer.end_of(site)
+        return queries if end is None else end
 
 
 def first_key(offset: int, queries: int, keys: int) -> int:

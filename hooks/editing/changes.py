@@ -6,6 +6,7 @@ left out means all.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,10 +30,15 @@ def change(
 
     The part is a copy in the site's own layout with all its axes, [rows, positions, ...] or, at
     q, k, v and pattern, [rows, heads, positions, ...]; the function may write into it.
+
+    Raises:
+        TypeError: it is no function, it takes more than the tensor, or it is one of
+            `layerscope.edits` that was not called.
     """
     if not callable(function):
         raise TypeError(f"change() takes a function, got {type(function).__name__}")
     name = getattr(function, "__name__", type(function).__name__)
+    _check_takes_one(function, name)
     return Change(lambda part, spot: function(part), at, rows, heads, f"change({name})")
 
 
@@ -252,6 +258,30 @@ def as_changes(given: Change | Callable[..., Any] | Sequence[Any]) -> list[Chang
         f"a change is made by a function of layerscope.edits, such as {hint}, or is a function, "
         f"or a list of these; got {type(given).__name__}"
     )
+
+
+def _check_takes_one(function: Callable[..., Any], name: str) -> None:
+    """Refuse a function that cannot be called with one tensor, where its signature is known."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of torch's own functions it is not
+        return
+    if signature.return_annotation in (Change, Change.__name__):
+        needed = any(
+            x.default is x.empty and x.kind is not x.KEYWORD_ONLY
+            for x in signature.parameters.values()
+        )
+        raise TypeError(
+            f"edits.{name} makes a change when it is called; call it: "
+            f"edits.{name}({'...' if needed else ''})"
+        )
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise TypeError(
+            f"{name}{signature} cannot be called with the site's tensor alone; give a function "
+            "of one argument, such as lambda x: 2 * x"
+        ) from None
 
 
 def _named(made: Change, name: str) -> Change:

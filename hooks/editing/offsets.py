@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 IDS = ("decoder_input_ids", "decoder_inputs_embeds", "input_ids", "inputs_embeds")
@@ -27,15 +28,17 @@ class Offsets:
         self.length: int | None = None
         """Positions of this pass, as the model was given them."""
         self.prompt: int | None = None
-        """Positions of the latest pass that began at 0."""
+        """Positions of the prompt: of the latest pass that began at 0 and continued none before."""
         self.real: Mapping[str, Tensor] = {}
+        self._prompt: Tensor | None = None
         self._memory: list[Any] = []
         # The objects are held, so that no other one can take over an id.
         self._counted: OrderedDict[int, tuple[Any, int]] = OrderedDict()
 
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A pass begins, with these arguments of its outermost module."""
-        self.length = _length(args, kwargs)
+        given, before = _given(args, kwargs), self.length
+        self.length = None if given is None else int(given.shape[1])
         self.real = {
             name: x.bool()
             for name, x in kwargs.items()
@@ -43,8 +46,8 @@ class Offsets:
         }
         self._memory = _memories(args, kwargs)
         self.offset = self._offset()
-        if self.offset == 0:
-            self.prompt = self.length
+        if self.offset == 0 and not self._grown(given, before):
+            self.prompt, self._prompt = self.length, given
 
     def end(self, output: Any) -> None:
         """A pass ended: its memory now holds the positions of this pass as well."""
@@ -62,6 +65,7 @@ class Offsets:
         """Let go of the caches."""
         self._counted.clear()
         self._memory = []
+        self._prompt = None
         self.real = {}
 
     def padding(self, site: str, rows: int, positions: int) -> Tensor | None:
@@ -71,6 +75,16 @@ class Offsets:
         if mask is None or mask.shape[0] != rows or mask.shape[1] < positions:
             return None
         return mask[:, -positions:]
+
+    def _grown(self, given: Tensor | None, before: int | None) -> bool:
+        """Whether this pass is the one before and a token more, as `generate` without a cache runs.
+
+        Only the prompt is compared: beams change places in what follows it.
+        """
+        held = self._prompt
+        if given is None or held is None or before is None or given.shape[1] != before + 1:
+            return False
+        return given.dtype == held.dtype and torch.equal(given[:, : held.shape[1]], held)
 
     def _offset(self) -> int | None:
         for memory in self._memory:
@@ -121,11 +135,13 @@ def _any(flag: Any) -> bool:
     return any(flag.values()) if isinstance(flag, dict) else bool(flag)
 
 
-def _length(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
-    """Positions of the tokens, or vectors, that a model is given; None for images and sound."""
+def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The tokens, or vectors, that a model is given [rows, positions, ...]; None for images, sound."""
     named = next((kwargs[name] for name in IDS if kwargs.get(name) is not None), None)
-    given = [x for x in args if isinstance(x, Tensor)]
-    first = named if named is not None else next(iter(given), None)
+    first = named
+    if first is None:
+        first = next((x for x in args if isinstance(x, Tensor)), None)
     if first is None or first.ndim != (3 if first.is_floating_point() else 2):
         return None
-    return int(first.shape[1])
+    found: Tensor = first
+    return found

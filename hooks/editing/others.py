@@ -14,7 +14,9 @@ def batch_mean(spot: Spot) -> Tensor:
     """Mean over the rows and positions of the pass, with one row and position; no padding."""
     x = spot.inward(spot.own_batch())
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    real = None if spot.own is not None or spot.axes.positions is None else spot.real
+    real = None if spot.axes.positions is None else spot.real
+    if real is not None and spot.own is not None and len(real) == len(spot.whole):
+        real = real[spot.own.to(real.device)]
     if real is not None and real.shape == x.shape[:2]:
         wide = wide[real.to(x.device)][None]
     over = (0,) if spot.axes.positions is None else (0, 1)

@@ -109,6 +109,13 @@ class Writer:
             return offset
         return offset + max(0, length - x.shape[1]) if x.ndim > 2 else offset
 
+    def end_of(self, site: str) -> int | None:
+        """Where the prompt ends, if this pass has it and does not itself end there."""
+        here = self.offsets
+        if here.offset != 0 or site.startswith("encoder."):
+            return None
+        return here.prompt if here.prompt != here.length or site in self.plan.late else None
+
     def unreached(self) -> list[str]:
         """For each site that no pass reached: what did run on the way to it."""
         return [
@@ -116,15 +123,23 @@ class Writer:
         ]
 
     def untouched(self) -> list[str]:
-        """For each change whose positions no pass had: which, and what the passes had."""
-        found = []
-        for site, count in self.reached.items():
-            for change in self.changes[site]:
-                asked = (change.at, change.rows, change.heads, change.keys)
-                late = max(highest(change.at), highest(change.keys)) >= count
-                if (late or change not in self.touched) and not any(map(is_empty, asked)):
-                    found.append(f"{change!r} at {site!r}, where the passes had {_span(count)}")
-        return found
+        """For each change that was never made: which, and what positions the passes had."""
+        return [
+            f"{change!r} at {site!r}, where the passes had {_span(count)}"
+            for site, count in self.reached.items()
+            for change in self.changes[site]
+            if change not in self.touched
+            and not any(map(is_empty, (change.at, change.rows, change.heads, change.keys)))
+        ]
+
+    def unfinished(self) -> list[str]:
+        """For each change that was made at some positions, and asks for others that never came."""
+        return [
+            f"{change!r} at {site!r}, where the passes had {_span(count)}"
+            for site, count in self.reached.items()
+            for change in self.changes[site]
+            if change in self.touched and max(highest(change.at), highest(change.keys)) >= count
+        ]
 
     def _one(
         self, change: Change, site: str, x: Tensor, offset: int | None, end: int | None
@@ -225,9 +240,9 @@ class Writer:
         natural = x
         for name, before in self.plan.differences.get(site, {}).items():
             part = x - sum(self._held[b].to(x.device) for b in before)
-            new = self.applied(name, part, offset)
+            new = self.applied(name, part, offset, self.end_of(name))
             x = x if new is part else x + (new - part)
-        x = self.applied(site, x, offset)
+        x = self.applied(site, x, offset, self.end_of(site))
         if x is not natural:
             for later, factor in self.plan.carried.get(site, {}).items():
                 delta = (x - natural) * factor

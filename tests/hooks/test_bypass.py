@@ -91,7 +91,7 @@ def test_what_is_not_there_is_refused() -> None:
         pass
     albert = families.build("albert")
     with (
-        pytest.raises(LookupError, match="blocks 0, 1, 2 share one module, .* use an edit"),
+        pytest.raises(LookupError, match=r"blocks 0, 1, 2 share one module, .* use an edit"),
         bypassed(albert, [("block", 1)], lambda: None),
     ):
         pass

@@ -68,6 +68,25 @@ def test_a_folder_without_a_model_is_told_from_a_missing_one(gpt2: Any, tmp_path
         load_model(tmp_path / "runs" / "step11")
 
 
+def test_a_name_that_is_nowhere_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    asked: list[str] = []
+
+    def out_of_reach(url: str) -> None:
+        asked.append(url)
+        raise ConnectionError("no route")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", out_of_reach)
+    said = r"no local folder 'bogus-model' in .* the hub cannot be reached \(no route\)"
+    with pytest.raises(OSError, match=said):
+        load_model("bogus-model")
+    assert len(asked) == 1
+
+
 def test_a_tokenizer_by_object_by_path_or_from_the_model(
     gpt2: Any, tokenizer: Any, tmp_path: Path
 ) -> None:
