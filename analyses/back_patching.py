@@ -45,7 +45,7 @@ def back_patching(
     answers: Sequence[Any],
     *,
     at: Any = -1,
-    pairs: Sequence[Pair] | None = None,
+    pairs: Pair | Sequence[Pair] | None = None,
     generate: int = 0,
     control: bool = True,
     draws: int = 1,
@@ -72,7 +72,7 @@ def back_patching(
         at: Position: an int (negatives from the end) or a part of the prompt (its last token), one
             for all prompts or a list with one for each; an entry that is a list itself names
             positions to patch together. ``{name: position}`` measures several, one by one.
-        pairs: (source, target) of block outputs, source > target; None tries all L (L - 1) / 2.
+        pairs: (source, target) of block outputs, source > target, one or a list; None tries all L (L - 1) / 2.
         generate: Also generate so many tokens greedily after every try; an answer is right where
             the new text has it as a whole word, whatever the case.
         control: Whether to make the same tries with states of other prompts and with noise of the

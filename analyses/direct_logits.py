@@ -104,7 +104,8 @@ def direct_logits(
     Args:
         model: A decoder with an unembedding.
         prompts: Texts, ids or a batch.
-        answers: One for each prompt; the first token of the first alternative is read.
+        answers: One for each prompt; the first token is read, of several alternatives the one whose
+            first token is likeliest.
         tokenizer: Object or path; None takes the model's own.
         seed: Of the intervals.
 
@@ -120,7 +121,6 @@ def direct_logits(
     started = time.perf_counter()
     given = as_prompts(model, prompts, tokenizer)
     known = as_answers(model, given, answers)
-    wanted = torch.tensor([options[0][0] for options in known.ids])
     pairs = plan(model_sites(model)).pairs
     halves = {pair.layer for pair in pairs if pair.part != "block"}
     pairs = tuple(p for p in pairs if p.part != "block" or p.layer not in halves)
@@ -129,9 +129,10 @@ def direct_logits(
     totals = np.zeros(len(given))
     for index, batch in given.batches():
         states, logits = _last(model, batch["input_ids"], pairs)
-        found = _added(model, states, pairs, wanted[index])
-        values[index] = found.cpu().numpy()
-        totals[index] = _centred(logits, wanted[index]).cpu().numpy()
+        wanted = _likeliest(logits, [known.ids[i] for i in index.tolist()])
+        rows = index.numpy()  # a tensor of one index would be taken for a number
+        values[rows] = _added(model, states, pairs, wanted).cpu().numpy()
+        totals[rows] = _centred(logits, wanted).cpu().numpy()
     low, high = mean_intervals(values, np.ones(len(given)), seed=seed)
     table = pd.DataFrame(parts, columns=["part", "layer"])
     table = table.assign(value=values.mean(0), ci_low=low, ci_high=high, total=totals.mean())
@@ -173,6 +174,17 @@ def _added(
     return torch.stack([*columns, _centred(head.constant, wanted)], 1).double()
 
 
+def _likeliest(logits: Tensor, answers: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """`[b]` of each row's alternatives the first token with the greatest logit."""
+    firsts = ([ids[0] for ids in options] for options in answers)
+    return torch.tensor(
+        [
+            max(one, key=lambda token: float(row[token]))
+            for row, one in zip(logits, firsts, strict=True)
+        ]
+    )
+
+
 def _centred(logits: Tensor, wanted: Tensor) -> Tensor:
     """`[b]` the wanted token's logit less the mean over the vocabulary."""
     wide = logits.double()
@@ -184,10 +196,16 @@ def _name(row: Any) -> str:
 
 
 def _notes(ids: Sequence[Sequence[Sequence[int]]]) -> list[str]:
-    long = sum(len(options[0]) > 1 for options in ids)
+    long = sum(len(one) > 1 for options in ids for one in options)
     notes = [
         "Contributions through later layers are not seen; see `erasure` and patching for those."
     ]
     if long:
         notes.append(f"{long} answers are several tokens; the first of each is read.")
+    several = sum(len(options) > 1 for options in ids)
+    if several:
+        notes.append(
+            f"{several} prompts have several right answers; the one with the likeliest first token "
+            "is read."
+        )
     return notes

@@ -20,6 +20,7 @@ from layerscope.analyses.depth.token_maps import (
     profile_lines,
     table_of,
 )
+from layerscope.analyses.material.decoders import require_decoder
 from layerscope.analyses.material.texts import residual_sites, residuals
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
@@ -42,8 +43,8 @@ class ErasureFinding(Finding):
     """What erasing one token's residual at one layer does to the prediction.
 
     Columns: ``scope`` (``token``: one cell; ``prompts``: the largest effect over the tokens before
-    the last, mean over prompts), ``prompt``, ``text``, ``layer`` (0 is `embed`, i + 1 after block
-    i), ``site``, ``position``, ``token``, ``value`` (largest L2 distance between next-token
+    the last, mean over prompts), ``prompt``, ``text``, ``layer`` (-1 is `embed`, i after block i),
+    ``site``, ``position``, ``token``, ``value`` (largest L2 distance between next-token
     distributions, 0 to the root of 2), ``drop`` (fall of the summed probability of the answer's
     tokens, where there is an answer), ``noise`` (``value`` of doing nothing), ``ci_low``, ``ci_high`` (over prompts),
     ``n``, ``unit``, ``estimator``.
@@ -62,8 +63,8 @@ class ErasureFinding(Finding):
         return (
             f"Erasing a token before the last changes the prediction most at "
             f"{curve['site'].iloc[int(value.argmax())]} (distance {value.max():.2f}); the effect is "
-            f"last above a tenth of that at {last['site']}, {last['layer']} of "
-            f"{len(curve) - 1} blocks deep. Depth score {depth_score(value):.1f}; {counted(n)}."
+            f"last above a tenth of that at {last['site']}, {last['layer'] + 1} of "
+            f"{len(curve) - 1} blocks deep. Depth score {depth_score(value, first=-1):.1f}; {counted(n)}."
         )
 
     @property
@@ -109,13 +110,14 @@ def erasure(
         An `ErasureFinding`.
 
     Raises:
-        ValueError: an unknown `by`, a tensor of another shape, or prompts and answers that do not
-            fit together.
+        ValueError: an unknown `by`, a tensor of another shape, prompts and answers that do not fit
+            together, or an encoder.
     """
     from tqdm.auto import tqdm
 
     started = time.perf_counter()
     given = as_prompts(model, prompts, tokenizer)
+    require_decoder(model, given)
     listed, notes = cases(model, given, answers)
     blocks = len(anatomy(model).blocks)
     instead = _instead(model, given, by, blocks)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from layerscope.analyses.material.decoders import require_decoder
 from layerscope.analyses.material.resampling import mean_intervals
 from layerscope.analyses.material.texts import as_texts
 from layerscope.analyses.skipping.cosines import cosine
@@ -88,7 +89,7 @@ def ffn_skip(
 
     Raises:
         LookupError: a model without blocks, MLPs or logits.
-        ValueError: no text that is long enough, or no threshold.
+        ValueError: no text that is long enough, no threshold, or an encoder.
     """
     import pandas as pd
     from tqdm.auto import tqdm
@@ -101,6 +102,7 @@ def ffn_skip(
         model, data, tokenizer=tokenizer, limit=None if data is None else 50 * max_texts
     )
     texts, notes = chosen_texts(given, 0, max_texts, max_tokens, seed)
+    require_decoder(model, texts.prompts)
     decode = Unembed(model)
     generator = torch.Generator().manual_seed(seed)
     sums = np.zeros((texts.n_groups, len(thresholds), 3))

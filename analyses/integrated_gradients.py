@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from layerscope.analyses.depth.depth_scores import depth_score
 from layerscope.analyses.depth.token_maps import cases, counted, lines_of, profile_lines, table_of
+from layerscope.analyses.material.decoders import require_decoder
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.prompts import as_prompts
@@ -102,7 +103,8 @@ def integrated_gradients(
         An `IntegratedGradientsFinding`; its ``error`` says how complete each sum is.
 
     Raises:
-        ValueError: an unknown part or rule, fewer than two steps, or answers that do not fit.
+        ValueError: an unknown part or rule, fewer than two steps, answers that do not fit, or an
+            encoder.
     """
     from tqdm.auto import tqdm
 
@@ -115,6 +117,7 @@ def integrated_gradients(
         raise ValueError(f"a path has at least 2 steps, not {steps}")
     started = time.perf_counter()
     given = as_prompts(model, prompts, tokenizer)
+    require_decoder(model, given)
     listed, notes = cases(model, given, answers)
     blocks = len(anatomy(model).blocks)
     sites = [f"blocks.{i}.{SITES[part]}" for i in range(blocks)]

@@ -43,7 +43,7 @@ def layer_drop(
     data: Any = None,
     *,
     part: Literal["block", "attention", "mlp", "joint"] = "block",
-    orders: Sequence[str] | None = None,
+    orders: str | Sequence[str] | None = None,
     by: Literal["similarity", "loss"] = "similarity",
     most: int | None = None,
     random: int = 5,
@@ -129,14 +129,15 @@ def layer_drop(
     )
 
 
-def _orders(part: str, by: str, asked: Sequence[str] | None) -> tuple[str, ...]:
+def _orders(part: str, by: str, asked: str | Sequence[str] | None) -> tuple[str, ...]:
     if part not in KINDS:
         raise ValueError(f"part is {', '.join(KINDS)}, not {part!r}")
     if by not in ("similarity", "loss"):
         raise ValueError(f"by is similarity or loss, not {by!r}")
     runs = part == "block" and by == "similarity"
     possible = ORDERS if runs else ORDERS[:2]
-    chosen = tuple(possible if asked is None else asked)
+    listed = [asked] if isinstance(asked, str) else asked
+    chosen = tuple(possible if listed is None else listed)
     for order in chosen:
         if order not in ORDERS:
             raise ValueError(f"orders are {', '.join(ORDERS)}, not {order!r}")

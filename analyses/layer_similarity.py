@@ -21,6 +21,7 @@ from layerscope.analyses.skipping.similarity_sources import (
     plan,
 )
 from layerscope.finding import Provenance
+from layerscope.hooks.prompts import in_force
 from layerscope.store import Store
 
 if TYPE_CHECKING:
@@ -67,14 +68,16 @@ def layer_similarity(
         ValueError: activations that are NaN or infinite; data or twin together with a store.
     """
     started = time.perf_counter()
+    more: tuple[str, ...]
     if isinstance(source, nn.Module):
         sites, name, about = _of_model(source, data, tokenizer)
         chosen = plan(sites)
         counted = _summed(chosen, windows, _running(source, about, chosen, tokenizer, progress))
         fresh = _twin(source, about, chosen, windows, tokenizer, seed, progress) if twin else None
         names = {"model": name, "data": about.name}
+        more = in_force(source)
     else:
-        store = _of_store(source, data, twin)
+        store, more = _of_store(source, data, twin), ()
         chosen = plan(list(store.sites))
         sites = _sites(chosen)
         counted = _summed(chosen, windows, from_store(store, sites, progress))
@@ -85,7 +88,7 @@ def layer_similarity(
             "store_key": store.key,
         }
     table = _table(counted, fresh, seed)
-    notes = [*chosen.notes, *_cautions(counted, table)]
+    notes = [*more, *chosen.notes, *_cautions(counted, table)]
     if isinstance(source, (Store, str, Path)):
         notes = [*store.notes, *_row_rule(store), *notes]
     options = {"windows": windows, "twin": twin}

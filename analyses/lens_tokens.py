@@ -109,7 +109,7 @@ def lens_tokens(
         ValueError: several texts, an unknown kind, or `start` beyond the text.
     """
     started = time.perf_counter()
-    texts = as_texts(model, text, tokenizer=tokenizer)
+    texts = as_texts(model, [text] if isinstance(text, str) else text, tokenizer=tokenizer)
     if len(texts) != 1:
         raise ValueError(
             f"lens_tokens() shows one text, got {len(texts)}; lens() measures many of them"

@@ -67,7 +67,7 @@ def patching(
             length). Also a number, a part of the prompts, a list of these, ``"all"`` for all
             positions at once, or ``{name: position or one position for each prompt}``.
         together: Also patch all positions at once.
-        direction: ``"denoise"``, ``"noise"`` or both.
+        direction: ``"denoise"``, ``"noise"`` or ``"both"``.
         metric: ``"logit_diff"`` (right against wrong answer; the default where wrong answers are
             given), ``"logprob"``, ``"prob"`` of the right answer, or ``"kl"`` from the clean run.
             Answers of several tokens are scored as sequences.
@@ -217,7 +217,8 @@ def ways_of(direction: str | Sequence[str]) -> list[str]:
         ValueError: an unknown one.
     """
     asked = [direction] if isinstance(direction, str) else list(direction)
+    asked = list(DIRECTIONS) if asked == ["both"] else asked
     wrong = [way for way in asked if way not in DIRECTIONS]
     if wrong or not asked:
-        raise ValueError(f"direction is 'denoise', 'noise' or both, not {direction!r}")
+        raise ValueError(f"direction is 'denoise', 'noise' or 'both', not {direction!r}")
     return list(dict.fromkeys(asked))

@@ -154,9 +154,7 @@ def _load_tokenizer(name: str) -> Any:
 
     folder = Path(name)
     if folder.is_dir() and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
-        raise ValueError(
-            f"the model folder {name!r} holds no tokenizer; pass tokenizer= (CLI: --tokenizer)"
-        )
+        raise ValueError(f"the model folder {name!r} holds no tokenizer; pass tokenizer=")
     return AutoTokenizer.from_pretrained(name)
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from layerscope import demo
 from layerscope.analyses.back_patches.back_patching_finding import BackPatchingFinding
 from layerscope.cli import REFUSED, app, main
+from layerscope.cli.inputs import is_there
 from layerscope.finding import Finding
 
 MODEL = demo.folder() / "model"
@@ -110,6 +111,48 @@ def test_lens_measures_texts_and_keeps_what_it_fitted(texts: Path, tmp_path: Pat
     assert kept.is_file()
     again = run("lens", MODEL, texts, "--kind", kept, "--no-twin", "--json")
     assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nofile.jsonl"], "no such file: 'nofile.jsonl'"),
+        (["no/where"], "no such file: 'no/where'"),
+        (["no.csv.gz"], "no such file: 'no.csv.gz'"),
+        ([""], "an empty text"),
+        (["A text", "--kind", "nolens.safetensors"], "no such file: 'nolens.safetensors'"),
+    ],
+)
+def test_lens_does_not_take_a_missing_file_for_a_text(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert says in refused(monkeypatch, capsys, "lens", MODEL, *arguments)
+
+
+def test_a_text_may_have_dots_and_be_long(tmp_path: Path) -> None:
+    assert not is_there("Hello.")
+    assert not is_there("read a.txt and/or b.csv")
+    assert not is_there("long" * 2000)
+    assert is_there(str(tmp_path))
+
+
+def test_skip_says_that_it_reads_files() -> None:
+    assert "File of texts" in run("skip", "--help").output
+
+
+def test_errors_name_the_options_of_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).symlink_to(MODEL / name)
+    error = refused(monkeypatch, capsys, "lens", bare, "A text")
+    assert "pass --tokenizer" in error
+    assert "tokenizer=" not in error
+    table = tmp_path / "table.csv"
+    table.write_text("one,two\na b c,d e f\ng h i,j k l\n")
+    assert "Say --text '...'" in refused(monkeypatch, capsys, "lens", MODEL, table)
 
 
 def test_lens_refuses_an_unknown_kind(

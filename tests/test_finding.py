@@ -104,6 +104,18 @@ def test_saving_again_replaces(finding: Count, tmp_path: Path) -> None:
     assert Count.load(tmp_path).notes == ()
 
 
+def test_a_finding_of_another_kind_is_not_replaced(finding: Count, tmp_path: Path) -> None:
+    class Share(Count):
+        pass
+
+    finding.save(tmp_path)
+    with pytest.raises(ValueError, match=r"holds a Count, which a .*Share does not replace"):
+        Share(finding.table, provenance()).save(tmp_path)
+    assert len(Count.load(tmp_path).table) == len(finding.table)
+    header(tmp_path).write_text("{")
+    Share(finding.table, provenance()).save(tmp_path)
+
+
 def test_the_header_is_readable_without_layerscope(finding: Count, tmp_path: Path) -> None:
     body = json.loads(header(finding.save(tmp_path)).read_text("utf-8"))
     assert body["format"] == FORMAT

@@ -123,10 +123,8 @@ def _fixed(lines: pd.DataFrame) -> str:
         return ""
     line = fixed[WRONG]
     against = "" if line["control"] != line["control"] else f" (control {line['control']:.1%})"
-    text = (
-        f". One pair fixed on other prompts (mostly block {line['source']} into "
-        f"{line['target']}) repairs {_rate(line)}{against}"
-    )
+    which = f" (mostly block {line['source']} into {line['target']})" if line["value"] else ""
+    text = f". One pair fixed on other prompts{which} repairs {_rate(line)}{against}"
     if RIGHT not in fixed:
         return text
     before = chosen(lines, kind="untouched", group=ALL)["value"].iloc[0]

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+FEWEST = 5
+"""Wrong prompts below which rates of repair say nothing."""
 NOISY = 1e-3
 """Rounding between batches, in logits, that is worth a note."""
 
@@ -78,5 +80,10 @@ def _cautions(found: pd.DataFrame) -> list[str]:
         )
         notes.append(
             "intervals treat prompts as independent; prompts that share facts or words are not quite"
+        )
+    if 0 < wrong < FEWEST:
+        notes.append(
+            f"only {wrong} prompt{'s are' if wrong > 1 else ' is'} answered wrong at first: too few "
+            "to conclude anything about what is repaired"
         )
     return notes

@@ -30,8 +30,8 @@ def named_places(prompts: Prompts, at: Any) -> dict[str, Places]:
     return {_name(at): _places(prompts, at)}
 
 
-def all_pairs(blocks: int, pairs: Sequence[Pair] | None = None) -> tuple[Pair, ...]:
-    """Every (source, target) with source > target, or `pairs` once they are found to be such.
+def all_pairs(blocks: int, pairs: Pair | Sequence[Pair] | None = None) -> tuple[Pair, ...]:
+    """Every (source, target) with source > target, or `pairs` (or one) found to be such.
 
     Ordered by target, then source.
 
@@ -45,7 +45,11 @@ def all_pairs(blocks: int, pairs: Sequence[Pair] | None = None) -> tuple[Pair, .
         )
     if pairs is None:
         return tuple((s, t) for t in range(blocks) for s in range(t + 1, blocks))
-    found = dict.fromkeys((int(s), int(t)) for s, t in pairs)
+    given: Sequence[Any] = [pairs] if isinstance(pairs, tuple) and _is_pair(pairs) else pairs
+    wrong = [one for one in given if not _is_pair(one)]
+    if wrong:
+        raise ValueError(f"pairs is a list of (source, target), such as [(6, 4)]; got {wrong[0]!r}")
+    found = dict.fromkeys((int(s), int(t)) for s, t in given)
     if not found:
         raise ValueError("pairs=[] tries nothing; leave it out to try all")
     for source, target in found:
@@ -60,6 +64,14 @@ def all_pairs(blocks: int, pairs: Sequence[Pair] | None = None) -> tuple[Pair, .
                 "back-patching brings a later state to an earlier block; pairs are (source, target)"
             )
     return tuple(sorted(found, key=lambda pair: (pair[1], pair[0])))
+
+
+def _is_pair(one: Any) -> bool:
+    return (
+        isinstance(one, (tuple, list))
+        and len(one) == 2
+        and all(isinstance(block, (int, np.integer)) for block in one)
+    )
 
 
 def _places(prompts: Prompts, rule: Any) -> Places:

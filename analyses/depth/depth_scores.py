@@ -14,11 +14,15 @@ SHARED = 0.2
 """Overlap of top lists above which a layer counts as naming the final candidates."""
 
 
-def depth_score(profile: Sequence[float] | NDArray[Any]) -> float:
-    """Mean layer of a non-negative profile over layers 0, 1, ...: ``sum(l * e_l) / sum(e_l)``.
+def depth_score(profile: Sequence[float] | NDArray[Any], *, first: int = 0) -> float:
+    """Mean layer of a non-negative profile over layers: ``sum(l * e_l) / sum(e_l)``.
 
     A profile that is one layer alone gives that layer, a flat one the middle. NaN where all is 0
     (Csordás et al. 2025).
+
+    Args:
+        profile: One number for each layer.
+        first: The layer of the first; -1 where it is `embed`.
 
     Raises:
         ValueError: a negative or missing number.
@@ -26,7 +30,7 @@ def depth_score(profile: Sequence[float] | NDArray[Any]) -> float:
     e = np.asarray(profile, dtype=float)
     if e.ndim != 1 or not (e >= 0).all():
         raise ValueError(f"a depth score is of one non-negative number for each layer, got {e}")
-    return float(np.arange(len(e)) @ e / e.sum()) if e.sum() else float("nan")
+    return float(first + np.arange(len(e)) @ e / e.sum()) if e.sum() else float("nan")
 
 
 def turning_layer(cosines: Sequence[float] | NDArray[Any]) -> int | None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from layerscope.analyses.material.answers import Answers, as_answers, extended
 from layerscope.analyses.material.resampling import mean_intervals
 from layerscope.hooks.prompts import Prompts
+from layerscope.hooks.sites import layer_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,13 +84,13 @@ def lines_of(
             "scope": "token",
             "prompt": case.prompt,
             "text": prompts.texts[case.prompt],
-            "layer": layer,
+            "layer": layer_of(site),
             "site": site,
             "position": position,
             "token": tokens[position],
-            "value": float(shown[layer, position]),
+            "value": float(shown[row, position]),
         }
-        for layer, site in enumerate(sites)
+        for row, site in enumerate(sites)
         for position in range(case.length)
     ]
 
@@ -101,14 +102,14 @@ def profile_lines(sites: Sequence[str], profiles: Floats, seed: int) -> list[dic
     return [
         {
             "scope": "prompts",
-            "layer": layer,
+            "layer": layer_of(site),
             "site": site,
-            "value": float(mean[layer]),
-            "ci_low": float(low[layer]),
-            "ci_high": float(high[layer]),
+            "value": float(mean[row]),
+            "ci_low": float(low[row]),
+            "ci_high": float(high[row]),
             "n": len(profiles),
         }
-        for layer, site in enumerate(sites)
+        for row, site in enumerate(sites)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.pieces import shown
+from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DIVERGING, band, plain, themed
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ def _curve(lines: pd.DataFrame, what: str, across: str) -> go.Figure:
         mode="lines+markers",
         line={"color": COLORS["value"]},
         customdata=[
-            f"<b>{plain(line['site'])}</b><br>{what}: {line['value']:.3g} ({line['ci_low']:.3g} to "
-            f"{line['ci_high']:.3g})<br>mean of {line['n']} prompts"
+            f"<b>{plain(line['site'])}</b><br>{what}: {line['value']:.3g}"
+            f"{spoken(line['ci_low'], line['ci_high'], '.3g')}<br>mean of {line['n']} prompts"
             for _, line in lines.iterrows()
         ],
         hovertemplate="%{customdata}<extra></extra>",

@@ -82,7 +82,7 @@ def as_pairs(
     name = metric_of(metric, answers=answers is not None, wrong=wrong is not None)
     _require_aligned(one, two)
     require_decoder(model, one)
-    notes = (*one.notes, *two.notes)
+    notes = tuple(dict.fromkeys([*one.notes, *two.notes]))
     scored = None
     if name != "kl":
         assert answers is not None

@@ -94,12 +94,13 @@ def as_texts(
     """Texts for `model`; what is longer than its context is cut, with a note.
 
     Args:
-        data: A corpus, what `layerscope.read` opens (a path as `Path`), texts, ids, or a batch
-            as `as_prompts` takes it; None takes bundled sentences.
+        data: A corpus, a path that `layerscope.read` opens (a single string is a path), a list of
+            texts, ids, or a batch as `as_prompts` takes it; None takes bundled sentences.
         tokenizer: Object or path; by default the model's own.
         limit: At most so many texts, the first ones.
 
     Raises:
+        FileNotFoundError: nothing is at the path.
         ValueError: no texts, or an encoder-decoder, whose decoder reads no text of its own.
     """
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
@@ -109,13 +110,24 @@ def as_texts(
         )
     if data is None:
         data = bundled().take(limit or DEFAULT_TEXTS)
-    if isinstance(data, Path):
-        data = read(data)
+    if isinstance(data, (str, Path)):
+        data = _opened(data)
     if isinstance(data, Corpus):
         return _of_corpus(model, data if limit is None else data.take(limit), tokenizer)
     prompts = as_prompts(model, data, tokenizer, too_long="truncate")
     found = Texts(prompts, np.arange(len(prompts)), f"{len(prompts)} texts")
     return found if limit is None or len(found) <= limit else found.chosen(range(limit))
+
+
+def _opened(path: str | Path) -> Any:
+    try:
+        return read(path)
+    except FileNotFoundError as error:
+        if isinstance(path, Path):
+            raise
+        raise FileNotFoundError(
+            f"{error} (a string is a path; give a text in a list: [{path[:40]!r}])"
+        ) from None
 
 
 def _of_corpus(model: nn.Module, corpus: Corpus, tokenizer: Any) -> Texts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ class FfnSkipFinding(Finding):
         line = mild.iloc[int(mild["share"].argmax())] if len(mild) else None
         if line is None or not line["share"]:
             line = table.iloc[int(table["value"].argmin())]
+        spread = spoken(line["ci_low"], line["ci_high"], ".3f")
         return (
-            f"{line['share']:.0%} of the MLPs can be skipped for {line['value']:+.3f} nats/token "
-            f"({line['ci_low']:.3f} to {line['ci_high']:.3f}), at a threshold of "
+            f"{line['share']:.0%} of the MLPs can be skipped for {line['value']:+.3f} "
+            f"nats/token{spread}, at a threshold of "
             f"{line['threshold']:g}; as many at random cost {line['control']:+.3f}."
         )
 

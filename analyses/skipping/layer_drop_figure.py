@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def _hover(line: pd.Series[Any], name: str) -> str:
         return f"whole model: {line['value']:.3f}"
     return (
         f"<b>{line['dropped']} left out</b>, {name}<br>{plain(line['which'])}<br>loss "
-        f"{line['value']:.3f} ({line['ci_low']:.3f} to {line['ci_high']:.3f})<br>added "
-        f"{line['added']:+.3f} ({line['added_low']:+.3f} to {line['added_high']:+.3f})"
+        f"{line['value']:.3f}{spoken(line['ci_low'], line['ci_high'], '.3f')}<br>added "
+        f"{line['added']:+.3f}{spoken(line['added_low'], line['added_high'], '+.3f')}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
@@ -66,10 +67,8 @@ class DropFinding(Finding):
                 f"None of the {part} can go for less than {MILD} nats/token: the best choice, "
                 f"{best['dropped']} of them, costs {best['added']:+.3f}"
             )
-        text += (
-            f" ({best['added_low']:.3f} to {best['added_high']:.3f}; {best['order']}: "
-            f"{best['which']}; loss of the whole model {best['baseline']:.3f})"
-        )
+        spread = spoken(best["added_low"], best["added_high"], ".3f", before="")
+        text += f" ({spread}{'; ' if spread else ''}{best['order']}: {best['which']}; loss of the whole model {best['baseline']:.3f})"
         if best["null_mean"] == best["null_mean"]:
             text += f", where a random choice costs {best['null_mean'] - best['baseline']:+.3f}"
         if "time" in best and best["time"] == best["time"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, themed
 
 if TYPE_CHECKING:
@@ -88,8 +89,7 @@ def _curve(figure: go.Figure, lines: pd.DataFrame, name: str, color: str) -> Non
 
 def _hover(line: pd.Series[Any], name: str) -> str:
     text = (
-        f"<b>{name}, layer {line['layer']}</b><br>cosine {line['value']:.4f} "
-        f"({line['ci_low']:.4f} to {line['ci_high']:.4f})"
+        f"<b>{name}, layer {line['layer']}</b><br>cosine {line['value']:.4f}{spoken(line['ci_low'], line['ci_high'], '.4f')}"
         f"<br>without first tokens {line['without_first']:.4f}"
         f"<br>rank {line['rank']:.0f} (1: turns the state least)"
     )
@@ -128,10 +128,7 @@ def _runs(runs: pd.DataFrame) -> go.Heatmap:
 def _run_hover(line: pd.Series[Any]) -> str:
     last = line["layer"] + line["blocks"] - 1
     which = f"block {line['layer']}" if line["blocks"] == 1 else f"blocks {line['layer']} to {last}"
-    return (
-        f"<b>{which}</b> ({line['blocks']} in a row)<br>cosine {line['value']:.4f} "
-        f"({line['ci_low']:.4f} to {line['ci_high']:.4f})"
-    )
+    return f"<b>{which}</b> ({line['blocks']} in a row)<br>cosine {line['value']:.4f}{spoken(line['ci_low'], line['ci_high'], '.4f')}"
 
 
 def _tick(table: pd.DataFrame) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
@@ -61,7 +62,14 @@ class SimilarityFinding(Finding):
         return self.table[self.table["part"] == name]
 
     def order(self, part: str = "block") -> list[int]:
-        """Layers of one part, least important first: the order in which one-shot dropping goes."""
+        """Layers of one part, least important first: the order in which one-shot dropping goes.
+
+        Raises:
+            ValueError: a part that was not compared; the message names those that were.
+        """
+        if part not in PARTS or not self.has(part):
+            known = ", ".join(repr(name) for name in PARTS if self.has(name))
+            raise ValueError(f"part is one of {known}, not {part!r}")
         return [int(layer) for layer in self.part(part).sort_values("rank")["layer"]]
 
     def joint_order(self) -> list[tuple[str, int]]:
@@ -94,7 +102,5 @@ def _told(lines: pd.DataFrame, word: str) -> str:
     least, most = (lines.loc[lines["value"].agg(which)] for which in ("idxmax", "idxmin"))
     if len(lines) == 1:
         return f"{word} {least['layer']}: cosine {least['value']:.3f}"
-    return (
-        f"{word} {least['layer']} the least (cosine {least['value']:.3f}, {least['ci_low']:.3f} to "
-        f"{least['ci_high']:.3f}) and {word} {most['layer']} the most ({most['value']:.3f})"
-    )
+    spread = spoken(least["ci_low"], least["ci_high"], ".3f", before=", ")
+    return f"{word} {least['layer']} the least (cosine {least['value']:.3f}{spread}) and {word} {most['layer']} the most ({most['value']:.3f})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, themed
 
 if TYPE_CHECKING:
@@ -104,8 +105,7 @@ def _curves(figure: go.Figure, lines: pd.DataFrame, row: int) -> None:
 
 def _hover(line: pd.Series[Any], name: str) -> str:
     return (
-        f"<b>block {line['layer']}</b>, {name}<br>{line['value']:.4g} {line['unit']} "
-        f"({line['ci_low']:.4g} to {line['ci_high']:.4g})<br>the most at any token "
+        f"<b>block {line['layer']}</b>, {name}<br>{line['value']:.4g} {line['unit']}{spoken(line['ci_low'], line['ci_high'], '.4g')}<br>the most at any token "
         f"{line['max']:.4g}<br>n = {line['n']:,} tokens in {line['n_groups']:,} groups"
         f"<br>noise floor {line['noise']:.1g}"
     )

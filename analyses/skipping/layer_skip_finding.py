@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
@@ -59,10 +60,8 @@ class SkipFinding(Finding):
         if not len(lines):
             return "no output was measured"
         most, least = (lines.iloc[int(getattr(lines["value"], f)())] for f in ("argmax", "argmin"))
-        return (
-            f"block {most['layer']} matters most ({most['value']:+.3g} {unit}, {most['ci_low']:.3g} "
-            f"to {most['ci_high']:.3g}), block {least['layer']} least ({least['value']:+.3g})"
-        )
+        spread = spoken(most["ci_low"], most["ci_high"], ".3g", before=", ")
+        return f"block {most['layer']} matters most ({most['value']:+.3g} {unit}{spread}), block {least['layer']} least ({least['value']:+.3g})"
 
     def _direct(self, rest: list[float]) -> str:
         near = self.matrix("direct")

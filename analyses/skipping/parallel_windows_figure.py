@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import SEQUENTIAL, themed
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ def _cells(table: pd.DataFrame, column: str, *, bar: bool) -> go.Heatmap:
 def _hover(line: pd.Series[Any]) -> str:
     last = line["layer"] + line["blocks"] - 1
     return (
-        f"<b>blocks {line['layer']} to {last} side by side</b><br>KL {line['value']:.4g} nats "
-        f"({line['ci_low']:.4g} to {line['ci_high']:.4g}), control {line['control']:.4g}"
+        f"<b>blocks {line['layer']} to {last} side by side</b><br>KL {line['value']:.4g} nats{spoken(line['ci_low'], line['ci_high'], '.4g')}, control {line['control']:.4g}"
         f"<br>loss {line['loss']:+.4g} nats/token<br>stream after the window off by "
         f"{line['moved']:.1%} of what the window adds<br>(to first order {line['predicted']:.1%})"
     )

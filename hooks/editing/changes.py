@@ -6,7 +6,6 @@ left out means all.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from layerscope.hooks.editing.change import Change
 from layerscope.hooks.editing.others import another_row, batch_mean, drawn
 from layerscope.hooks.editing.positions import Positions, Rows
+from layerscope.hooks.editing.slips import require_one_argument
 from layerscope.hooks.editing.spot import Spot
 
 
@@ -38,7 +38,7 @@ def change(
     if not callable(function):
         raise TypeError(f"change() takes a function, got {type(function).__name__}")
     name = getattr(function, "__name__", type(function).__name__)
-    _check_takes_one(function, name)
+    require_one_argument(function, name)
     return Change(lambda part, spot: function(part), at, rows, heads, f"change({name})")
 
 
@@ -258,30 +258,6 @@ def as_changes(given: Change | Callable[..., Any] | Sequence[Any]) -> list[Chang
         f"a change is made by a function of layerscope.edits, such as {hint}, or is a function, "
         f"or a list of these; got {type(given).__name__}"
     )
-
-
-def _check_takes_one(function: Callable[..., Any], name: str) -> None:
-    """Refuse a function that cannot be called with one tensor, where its signature is known."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of torch's own functions it is not
-        return
-    if signature.return_annotation in (Change, Change.__name__):
-        needed = any(
-            x.default is x.empty and x.kind is not x.KEYWORD_ONLY
-            for x in signature.parameters.values()
-        )
-        raise TypeError(
-            f"edits.{name} makes a change when it is called; call it: "
-            f"edits.{name}({'...' if needed else ''})"
-        )
-    try:
-        signature.bind(None)
-    except TypeError:
-        raise TypeError(
-            f"{name}{signature} cannot be called with the site's tensor alone; give a function "
-            "of one argument, such as lambda x: 2 * x"
-        ) from None
 
 
 def _named(made: Change, name: str) -> Change:

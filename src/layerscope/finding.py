@@ -92,10 +92,11 @@ class Finding:
     def save(self, path: str | Path) -> Path:
         """Write the finding as a folder: `finding.json` and `table.parquet`. Returns the folder.
 
-        A finding that was saved there before is replaced.
+        A finding of the same kind that was saved there before is replaced.
 
         Raises:
             TypeError: the class keeps state outside its table.
+            ValueError: the folder holds a finding of another kind.
             ValueError: a column of the table mixes types that no file format can hold.
         """
         _refuse_extra_fields(self)

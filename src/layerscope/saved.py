@@ -22,8 +22,10 @@ def write(folder: Path, header: dict[str, Any], table: pd.DataFrame) -> None:
     """Write both files; the header goes last, so a folder that has one is complete.
 
     Raises:
-        ValueError: a column of the table mixes types that no file format can hold.
+        ValueError: a column of the table mixes types that no file format can hold, or the folder
+            holds a finding of another kind.
     """
+    _refuse_another_kind(folder, header["kind"])
     text = json.dumps({"format": FORMAT} | header, indent=1, ensure_ascii=False) + "\n"
     content = _parquet_bytes(table)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,19 @@ def write_whole(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _refuse_another_kind(folder: Path, kind: str) -> None:
+    """What is damaged, or no finding at all, does not tell its kind, and may be replaced."""
+    try:
+        there = read_header(folder)["kind"]
+    except (OSError, ValueError):
+        return
+    if there != kind:
+        old, new = (str(name).rpartition(":")[2] for name in (there, kind))
+        raise ValueError(
+            f"{folder} holds a {old}, which a {new} does not replace; give another folder"
+        )
 
 
 def _parquet_bytes(table: pd.DataFrame) -> bytes:

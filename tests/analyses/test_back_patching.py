@@ -649,3 +649,20 @@ def test_a_model_without_head_is_refused() -> None:
 def test_decoders_are_taken_with_a_single_token(family: str) -> None:
     model = families.build(family)
     assert quiet(model, [[5], [6]], [7, 8]).answer()
+
+
+def test_one_pair_may_stand_alone_and_what_is_no_pair_is_named() -> None:
+    assert all_pairs(8, (6, 4)) == ((6, 4),) == all_pairs(8, [(6, 4)])
+    with pytest.raises(ValueError, match=r"such as \[\(6, 4\)\]; got 6"):
+        all_pairs(8, [6, 4])  # type: ignore[list-item]
+
+
+def test_few_wrong_prompts_conclude_nothing_and_no_pair_is_named_in_vain() -> None:
+    model: Any = families.build("llama")
+    prompts = [[5, 6, 7], [8, 9, 10], [11, 12, 13]]
+    with torch.no_grad():
+        worst = [int(model(torch.tensor([p])).logits[0, -1].argmin()) for p in prompts]
+    found = back_patching(model, prompts, worst, pairs=(2, 0), progress=False)
+    assert any("only 3 prompts are answered wrong at first: too few" in n for n in found.notes)
+    assert found.lines(kind="fixed pair", group=WRONG, states=OWN)["value"].iloc[0] == 0
+    assert "mostly block" not in found.answer()

@@ -76,6 +76,25 @@ def test_sublayers_add_up_with_sandwich_and_parallel_blocks(tmp_path: Any) -> No
     assert heights.sum() == pytest.approx(found.table["total"].iloc[0], abs=1e-5)
 
 
+def test_prompts_of_lengths_of_their_own_count_one_by_one() -> None:
+    model = families.build("llama")
+    prompts, answers = [[5, 6, 7], [8, 9]], [11, 12]
+    both = direct_logits(model, prompts, answers).table
+    each = [direct_logits(model, [p], [a]).table for p, a in zip(prompts, answers, strict=True)]
+    mean = (each[0]["value"] + each[1]["value"]) / 2
+    assert both["value"].to_numpy() == pytest.approx(mean.to_numpy(), abs=1e-6)
+
+
+def test_of_several_answers_the_likeliest_is_read() -> None:
+    model: Any = families.build("llama")
+    with torch.no_grad():
+        order = model(torch.tensor([[5, 6, 7]])).logits[0, -1].argsort(descending=True).tolist()
+    best = direct_logits(model, [[5, 6, 7]], [order[0]])
+    found = direct_logits(model, [[5, 6, 7]], [[[order[9]], [order[0]]]])
+    assert found.table["total"].iloc[0] == pytest.approx(best.table["total"].iloc[0])
+    assert any("1 prompts have several right answers" in note for note in found.notes)
+
+
 def test_a_soft_cap_is_refused() -> None:
     model = families.build("gemma2")
     ids = families.batch("gemma2")["input_ids"]  # type: ignore[call-overload]

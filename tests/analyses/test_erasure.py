@@ -35,6 +35,7 @@ def test_the_planted_horizon_is_the_block_that_copies(by: str) -> None:
             assert (effect[index, ENTITY] > 0.1) == matters, index
             assert matters or effect[index, ENTITY] == 0.0
             assert (drop[index, ENTITY] > 0.1) == matters
+    assert list(found.profile["layer"]) == list(range(-1, 8))
     assert "last above a tenth of that at blocks.2.resid_post, 3 of 8 blocks deep" in found.answer()
 
 
@@ -142,6 +143,22 @@ def test_the_map_has_a_row_for_each_token() -> None:
     heat = found.figure().data[0]
     assert (len(heat.z), len(heat.z[0])) == (2, 9)
     assert heat.z[LAST][8] > 0 == heat.z[ENTITY][8]
+
+
+def test_layers_are_numbered_as_everywhere_from_embed_at_minus_one() -> None:
+    model = families.build("llama")
+    found = erasure(model, [[5, 6, 7], [8, 9]], progress=False)
+    for layer, site in zip(found.table["layer"], found.table["site"], strict=True):
+        assert site == ("embed" if layer == -1 else f"blocks.{layer}.resid_post")
+    curve = found.profile
+    score = float((curve["layer"] * curve["value"]).sum() / curve["value"].sum())
+    assert f"Depth score {score:.1f};" in found.answer()
+    assert list(found.figure().data[-1].x) == [-1, 0, 1, 2]
+
+
+def test_an_encoder_is_refused() -> None:
+    with pytest.raises(ValueError, match="reads in both directions"):
+        erasure(families.build("bert"), [[5, 6, 7]], progress=False)
 
 
 def test_refusals() -> None:

@@ -118,3 +118,13 @@ def test_the_finding_is_saved_whole_and_drawn(tmp_path: Any) -> None:
     assert "at random cost" in found.answer()
     assert any("run in parallel" in note for note in found.notes)
     assert len(found.figure().data) == 2
+
+
+def test_an_encoder_is_refused() -> None:
+    with pytest.raises(ValueError, match="reads in both directions"):
+        ffn_skip(families.build("bert"), [[5, 6, 7]], progress=False)
+
+
+def test_one_text_has_no_interval_and_none_is_spoken_of() -> None:
+    found = ffn_skip(families.build("llama"), [[5, 6, 7, 8, 9]], progress=False)
+    assert "nan" not in found.answer()

@@ -181,3 +181,8 @@ def test_refusals() -> None:
         integrated_gradients(model, [[5, 6]], [3], part="head", progress=False)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 2 steps, not 1"):
         integrated_gradients(model, [[5, 6]], [3], steps=1, progress=False)
+
+
+def test_an_encoder_is_refused() -> None:
+    with pytest.raises(ValueError, match="reads in both directions"):
+        integrated_gradients(families.build("bert"), [[5, 6, 7]], [8], progress=False)

@@ -263,3 +263,11 @@ def test_what_does_not_fit_is_refused() -> None:
         drop(families.build("bert"))
     with pytest.raises(ValueError, match="is one group"):
         layer_drop(model, [some_ids()[0]], progress=False)
+
+
+def test_one_order_may_stand_alone_and_one_group_has_no_interval() -> None:
+    model = families.build("llama")
+    found = drop(model, orders="iterative")
+    assert set(found.table["order"]) == {"none", "random", "iterative"}
+    few = layer_drop(model, some_ids()[:2], speed=False, progress=False)
+    assert "nan" not in few.answer()

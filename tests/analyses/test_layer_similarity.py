@@ -372,3 +372,12 @@ def test_images_have_cosines_too() -> None:
     found = layer_similarity(families.build("vit"), samples, twin=True, progress=False)
     assert found.has("attention")
     assert int(found.table["n"].iloc[0]) == 6 * 17  # 16 patches and the class token
+
+
+def test_parts_have_names_and_one_text_has_no_interval(letters: Any) -> None:
+    model = families.build("llama")
+    found = layer_similarity(model, TEXTS[:1], tokenizer=letters, progress=False)
+    with pytest.raises(ValueError, match="part is one of 'block', 'attention', 'mlp', not 'attn'"):
+        found.order("attn")
+    assert len(found.order("attention")) == families.LAYERS
+    assert "nan" not in found.answer()

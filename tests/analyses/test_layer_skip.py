@@ -461,3 +461,8 @@ def test_a_lane_without_a_change_is_the_noise_floor() -> None:
     assert later.most[0].max() < 1e-5
     torch.testing.assert_close(streams.lanes[0], streams.base, atol=1e-5, rtol=1e-5)
     assert later.most[1, 2] > 1e-3
+
+
+def test_one_text_has_no_interval_and_none_is_spoken_of() -> None:
+    found = layer_skip(families.build("llama"), [[5, 6, 7, 8, 9]], progress=False)
+    assert "nan" not in found.answer()

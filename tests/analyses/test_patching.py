@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layerscope.analyses.patches.patching_finding import PatchingFinding
-from layerscope.analyses.patching import patching
+from layerscope.analyses.patching import patching, ways_of
 from layerscope.demo import load_model, load_tokenizer
 from layerscope.finding import Finding
 from layerscope.hooks.anatomy import anatomy
@@ -278,7 +278,7 @@ def errors(planted: TwoHop) -> list[tuple[Callable[[], Any], type[Exception], st
         (ask(clean, corrupt, right, metric="accuracy"), ValueError, "metric='accuracy' is unknown"),
         (ask(clean, corrupt, right, metric="logit_diff"), ValueError, "compares two answers"),
         (ask(clean, corrupt, metric="prob"), ValueError, "metric='prob' needs answers"),
-        (ask(clean, corrupt, right, direction="both"), ValueError, "not 'both'"),
+        (ask(clean, corrupt, right, direction="back"), ValueError, "not 'back'"),
         (ask(clean, corrupt, right, sites="resid"), LookupError, "no site or module 'resid'"),
         (ask(clean, corrupt, right, sites="norm"), ValueError, "'norm' is in no block"),
         (ask(clean, corrupt, right, positions=[2]), IndexError, "position 2 is outside prompt 0"),
@@ -313,3 +313,9 @@ def test_an_encoder_is_refused() -> None:
     ids = batch("bert")["input_ids"]  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="reads in both directions"):
         patching(build("bert"), ids, ids.flip(0), [5, 6], progress=False)
+
+
+def test_both_directions_by_name() -> None:
+    assert ways_of("both") == ways_of(["denoise", "noise"])
+    with pytest.raises(ValueError, match="'denoise', 'noise' or 'both', not 'back'"):
+        ways_of("back")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from layerscope.analyses.erasure import erasure
+from layerscope.analyses.layer_similarity import layer_similarity
 from layerscope.analyses.material.texts import (
     DEFAULT_TEXTS,
     as_texts,
@@ -19,6 +21,7 @@ from layerscope.analyses.material.texts import (
 from layerscope.corpus import read
 from layerscope.demo import load_model, load_tokenizer
 from layerscope.hooks.capture import capture
+from layerscope.hooks.edits import edit, zero
 from layerscope.planted import families
 
 
@@ -33,10 +36,16 @@ def test_without_data_the_bundled_sentences_in_their_documents() -> None:
 def test_every_kind_of_data(gpt2, tokenizer, sentences, tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "a dog barks", "doc": 1}\n{"text": "fish swim", "doc": 1}\n')
-    assert as_texts(gpt2, "a dog barks", tokenizer=tokenizer).tokens < 12
+    assert as_texts(gpt2, ["a dog barks"], tokenizer=tokenizer).tokens < 12
     assert len(as_texts(gpt2, sentences, tokenizer=tokenizer)) == len(sentences)
     assert len(as_texts(gpt2, torch.tensor([[3, 4], [5, 6]]), tokenizer=tokenizer)) == 2
     assert as_texts(gpt2, file, tokenizer=tokenizer).n_groups == 2
+    assert as_texts(gpt2, str(file), tokenizer=tokenizer).prompts.texts == (
+        "a dog barks",
+        "fish swim",
+    )
+    with pytest.raises(FileNotFoundError, match=r"no file 'gone\.txt'.*give a text in a list"):
+        as_texts(gpt2, "gone.txt", tokenizer=tokenizer)
     grouped = as_texts(gpt2, read(file, group="doc"), tokenizer=tokenizer)
     assert (len(grouped), grouped.n_groups) == (2, 1)
     with pytest.raises(ValueError, match="is one group, so nothing can be held out"):
@@ -88,6 +97,20 @@ def test_means_and_intervals_are_over_groups() -> None:
     assert mean[0] == 2.0
     # Every text is a group; the extremes are draws of one group alone.
     assert (low[0], high[0]) == (1.0, 3.0)
+
+
+def test_the_notes_name_changes_that_are_in_force(gpt2, tokenizer) -> None:
+    model = gpt2
+    with edit(model, {"blocks.1.resid_post": zero()}):
+        texts = as_texts(model, [[5, 6]])
+        similar = layer_similarity(model, ["a dog barks"], tokenizer=tokenizer, progress=False)
+        erased = erasure(model, [[5, 6]], progress=False)
+    for noted in (texts, similar, erased):
+        said = [
+            note for note in noted.notes if "changes in force: blocks.1.resid_post: zero" in note
+        ]
+        assert len(said) == 1
+    assert not as_texts(model, [[5, 6]]).notes
 
 
 def test_encoder_decoders_are_refused() -> None:

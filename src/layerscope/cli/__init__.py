@@ -7,6 +7,7 @@ wrong; 3 `anatomy` found a check that failed; 130 interrupted.
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 from layerscope.cli import data as data
@@ -27,6 +28,15 @@ def main() -> None:
         if os.environ.get("LAYERSCOPE_DEBUG"):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {_in_words_of_the_command(str(text))}", file=sys.stderr)
         print("(LAYERSCOPE_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(REFUSED)
+
+
+def _in_words_of_the_command(text: str) -> str:
+    """What the library calls `tokenizer=` is `--tokenizer` here, and `text='...'` is `--text '...'`."""
+    return re.sub(
+        r"\b(tokenizer|text)=(['\"]?)",
+        lambda found: f"--{found[1]}{' ' * bool(found[2])}{found[2]}",
+        text,
+    )

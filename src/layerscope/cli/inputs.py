@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,37 @@ def texts(data: str, text: str | None, group: str | None, limit: int | None) -> 
 
     corpus = read(data, text=text, group=group)
     return corpus.take(limit) if limit is not None and isinstance(corpus, Corpus) else corpus
+
+
+def is_there(name: str) -> bool:
+    """Whether `name` is a file or folder, rather than a text.
+
+    Raises:
+        FileNotFoundError: it has the looks of a file, and there is none.
+        ValueError: it is empty.
+    """
+    if not name.strip():
+        raise ValueError("an empty text; give a text, a file of texts, or leave it out")
+    try:
+        if Path(name).exists():
+            return True
+    except OSError:  # longer than a file's name can be
+        return False
+    if looks_like_file(name):
+        raise FileNotFoundError(
+            f"no such file: {name!r}; a text of this look is read from a file, such as a .txt"
+        )
+    return False
+
+
+def looks_like_file(name: str) -> bool:
+    """Whether `name` can only be meant as a file: it has no blanks, and a folder or a suffix."""
+    from layerscope.corpus.reading import KINDS
+
+    suffix = Path(name.removesuffix(".gz")).suffix.lower()
+    return not any(x.isspace() for x in name) and (
+        suffix in (*KINDS, ".safetensors") or "/" in name or os.sep in name
+    )
 
 
 def loaded_or_store(source: str, data: str | None, device: str | None) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from layerscope.cli.app import app
-from layerscope.cli.inputs import loaded, texts
+from layerscope.cli.inputs import is_there, loaded, texts
 from layerscope.cli.options import (
     AsJson,
     Device,
@@ -71,15 +71,14 @@ def lens(
     from layerscope.analyses.lenses.lens_fitting import fit_lens
     from layerscope.analyses.lenses.translators import AffineLens
 
+    names = [part.strip() for part in kind.split(",") if part.strip()]
+    of_texts = data is None or is_there(data)
+    kept = {name for name in names if is_there(name) and Path(name).is_file()}
     network = loaded(model, device)
     progress = not (quiet or as_json)
-    kinds: list[Any] = [
-        AffineLens.load(name) if Path(name).is_file() else name
-        for name in (part.strip() for part in kind.split(","))
-        if name
-    ]
+    kinds: list[Any] = [AffineLens.load(name) if name in kept else name for name in names]
     finding: Finding
-    if data is None or Path(data).exists():
+    if of_texts:
         corpus = None if data is None else texts(data, text, group, limit)
         if keep is not None:
             fitted = fit_lens(

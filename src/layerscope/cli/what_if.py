@@ -95,7 +95,12 @@ def backpatch(
 def skip(
     model: Model,
     data: Annotated[
-        str | None, typer.Argument(metavar="TEXTS", help="Texts; default: the bundled sentences.")
+        str | None,
+        typer.Argument(
+            metavar="TEXTS",
+            help="File of texts: .txt .jsonl .csv .parquet .conllu, or a folder of those; "
+            "default: the bundled sentences.",
+        ),
     ] = None,
     change: Annotated[
         str, typer.Option(help="What is done to each block: skip, repeat, or swap with the next.")
