@@ -90,7 +90,7 @@ def inputs_of(model: nn.Module, batch: Any) -> Inputs:
 
     Raises:
         TypeError: no tensor among the arguments.
-        ValueError: no prompt, or no position.
+        ValueError: no prompt, or no position; ids that the model does not know.
     """
     takes = accepted(model)
     if isinstance(batch, Tensor) and "input_ids" in takes:
@@ -104,12 +104,41 @@ def inputs_of(model: nn.Module, batch: Any) -> Inputs:
         )
     if 0 in inputs.first.shape:
         raise ValueError(f"the batch is empty: its first tensor is {list(inputs.first.shape)}")
+    _require_known(model, inputs)
     return _positioned(inputs, takes) if generates(model) else inputs
 
 
 def accepted(model: nn.Module) -> set[str]:
     """The keyword arguments that the model's forward names."""
     return set(signature(model.forward).parameters)
+
+
+def _require_known(model: nn.Module, inputs: Inputs) -> None:
+    """Refuse ids the model has no embedding for, of tokens or of learned positions.
+
+    Raises:
+        ValueError: torch would only say "index out of range".
+    """
+    if inputs.ids is None:
+        return
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    size, most = getattr(embedding, "num_embeddings", None), int(inputs.ids.max())
+    if size is not None and most >= size:
+        raise ValueError(f"token id {most} is outside the model's vocabulary of {size}")
+    config = getattr(model, "config", None)
+    context = getattr(config, "max_position_embeddings", None)
+    length = inputs.ids.shape[1]
+    if isinstance(context, int) and length > context and _has_table(model, context):
+        raise ValueError(
+            f"the prompts have {length} positions, and {type(model).__name__} has learned {context}; "
+            "cut them"
+        )
+
+
+def _has_table(model: nn.Module, context: int) -> bool:
+    """Whether positions are looked up, so that there are none beyond the context."""
+    tables = (m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding))
+    return context in tables
 
 
 def generates(model: nn.Module) -> bool:

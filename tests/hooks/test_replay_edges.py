@@ -190,6 +190,16 @@ def test_what_does_not_fit_the_prompts_is_said() -> None:
     assert run.lanes([change], keep=[]).exact
 
 
+def test_ids_that_the_model_does_not_know_are_refused() -> None:
+    model = families.build("gpt2")
+    with pytest.raises(ValueError, match="token id 61 is outside the model's vocabulary of 61"):
+        record(model, torch.tensor([[3, 61, 4]]))
+    context = model.config.max_position_embeddings
+    with pytest.raises(ValueError, match=f"has learned {context}; cut them"):
+        record(model, torch.full((1, context + 1), 5))
+    assert record(families.build("llama"), torch.full((1, 40), 5)).length == 40
+
+
 def test_a_model_that_changed_since_is_noticed() -> None:
     model, batch = families.build("llama"), families.batch("llama")
     run = record(model, batch)
