@@ -15,7 +15,7 @@ from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.replay import Recording, lanes, record
 from layerscope.planted import families
 
-DECODERS = [name for name in families.names("decoder") if name != "rwkv"]
+DECODERS = [*families.names("decoder"), "mamba"]
 CACHED = [name for name in DECODERS if name != "mamba"]
 WITHOUT_BLOCKS = ["rwkv", "t5"]
 STACKS = [*DECODERS, "bert", "roberta", "distilbert", "albert", "vit", "bart", "whisper"]
@@ -260,7 +260,7 @@ def test_several_changes_at_once_inside_blocks_equal_edit(name: str) -> None:
         "blocks.2.resid_post": edits.add(direction, at=7),
     }
     if name == "mamba":
-        changes = {"blocks.1.mixer_out": edits.scale(0.5), **dict([list(changes.items())[1]])}
+        changes = {"blocks.1.attn_out": edits.scale(0.5), **dict([list(changes.items())[1]])}
     out = run.lanes([changes, {"blocks.0.resid_post": edits.zero(at=8)}])
     with edits.edit(model, changes):
         expected = logits(model, batch)
