@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.theme import COLORS, DASHES, SEQUENCE, band, themed
+from layerscope.analyses.material.curves import curve, interval
+from layerscope.theme import COLORS, DASHES, SEQUENCE, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,33 +67,15 @@ def _traces(lines: pd.DataFrame, named: set[str]) -> list[Any]:
         own = lines[lines["part"] == part].sort_values("layer")
         name = "block" if part == _INPUT else str(part)
         color = _PARTS[name]
-        traces += _band(own, "ci_low", "ci_high", color)
-        traces.append(go.Scatter(**_line(own, "value", name, color, "solid", named)))
+        traces += interval(own, "ci_low", "ci_high", color)
+        drawn = [("value", name, color, "solid")]
         if "twin" in own and name == "block":
-            traces.append(
-                go.Scatter(**_line(own, "twin", _TWIN, COLORS["twin"], DASHES["twin"], named))
-            )
+            drawn.append(("twin", _TWIN, COLORS["twin"], DASHES["twin"]))
+        for column, label, hue, dash in drawn:
+            new = label not in named
+            named.add(label)
+            traces.append(go.Scatter(**curve(own, column, label, hue, dash, _hover, named=new)))
     return traces
-
-
-def _line(
-    lines: pd.DataFrame, column: str, name: str, color: str, dash: str, named: set[str]
-) -> dict[str, Any]:
-    new = name not in named
-    named.add(name)
-    return {
-        "x": lines["layer"],
-        "y": lines[column],
-        "name": name,
-        "legendgroup": name,
-        "showlegend": new,
-        "legendrank": 2000 if column == "twin" else 1000,
-        "mode": "lines+markers",
-        "line": {"color": color, "dash": dash},
-        "marker": {"size": 6 if column == "value" else 4},
-        "customdata": [_hover(line, column, name) for _, line in lines.iterrows()],
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }
 
 
 def _hover(line: pd.Series[Any], column: str, name: str) -> str:
@@ -105,16 +88,3 @@ def _hover(line: pd.Series[Any], column: str, name: str) -> str:
         if line["largest"] == line["largest"]:
             text += f", largest {line['largest']:.3g}"
     return f"{text}<br>n = {line['n']:,} tokens in {line['n_groups']:,} groups"
-
-
-def _band(lines: pd.DataFrame, low: str, high: str, color: str) -> list[Any]:
-    import plotly.graph_objects as go
-
-    if not lines[low].notna().all():
-        return []
-    x = lines["layer"]
-    return [
-        go.Scatter(
-            **band(x, lines[low], lines[high], color),
-        )
-    ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
+from layerscope.analyses.material.curves import curve, interval
+from layerscope.theme import COLORS, DASHES, SEQUENCE, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,12 +59,18 @@ def _traces(part: pd.DataFrame, *, first: bool) -> list[Any]:
     for number, name in enumerate(lenses):
         lines = part[part["lens"] == name]
         color = SEQUENCE[number % len(SEQUENCE)]
-        traces += _band(lines, "ci_low", "ci_high", color)
-        traces.append(go.Scatter(**_line(lines, "value", f"{name} lens", color, "solid", first)))
+        traces += interval(lines, "ci_low", "ci_high", color)
+        traces.append(
+            go.Scatter(**curve(lines, "value", f"{name} lens", color, "solid", _hover, named=first))
+        )
         if "twin" in lines and lines["twin"].notna().any():
-            traces += _band(lines, "twin_low", "twin_high", COLORS["twin"])
+            traces += interval(lines, "twin_low", "twin_high", COLORS["twin"])
             traces.append(
-                go.Scatter(**_line(lines, "twin", _TWIN, COLORS["twin"], DASHES["twin"], first))
+                go.Scatter(
+                    **curve(
+                        lines, "twin", _TWIN, COLORS["twin"], DASHES["twin"], _hover, named=first
+                    )
+                )
             )
     level = part["baseline"].iloc[0]
     traces.append(
@@ -81,41 +88,12 @@ def _traces(part: pd.DataFrame, *, first: bool) -> list[Any]:
     return traces
 
 
-def _line(
-    lines: pd.DataFrame, column: str, name: str, color: str, dash: str, first: bool
-) -> dict[str, Any]:
-    return {
-        "x": lines["layer"],
-        "y": lines[column],
-        "name": name,
-        "showlegend": first,
-        "mode": "lines+markers",
-        "line": {"color": color, "dash": dash},
-        "marker": {"size": 6 if column == "value" else 4},
-        "customdata": [_hover(line, column, name) for _, line in lines.iterrows()],
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }
-
-
 def _hover(line: pd.Series[Any], column: str, name: str) -> str:
     low, high = ("ci_low", "ci_high") if column == "value" else ("twin_low", "twin_high")
     text = f"<b>{plain(line['site'])}</b><br>{name}: {line[column]:.3g}"
     if line[low] == line[low]:
         text += f" ({line[low]:.3g} to {line[high]:.3g})"
     return f"{text}<br>n = {line['n']:,} tokens in {line['n_groups']:,} groups"
-
-
-def _band(lines: pd.DataFrame, low: str, high: str, color: str) -> list[Any]:
-    import plotly.graph_objects as go
-
-    if not lines[low].notna().all():
-        return []
-    x = lines["layer"]
-    return [
-        go.Scatter(
-            **band(x, lines[low], lines[high], color),
-        )
-    ]
 
 
 def _thin(layers: list[int]) -> list[int]:

@@ -2,65 +2,30 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from layerscope.hooks.attending.attention import owners
 from layerscope.hooks.attending.cutting import edges
-from layerscope.hooks.attending.hearing import take_part
-from layerscope.hooks.attending.parties import PARTS
-from layerscope.hooks.listening.live import Live, Notes
-from layerscope.hooks.places import AttentionTap, module_at
+from layerscope.hooks.attending.participant import Participant
+from layerscope.hooks.listening.live import Live
+from layerscope.hooks.places import AttentionTap
 
 if TYPE_CHECKING:
     from layerscope.hooks.editing.writing import Writer
 
 
-class AttentionWriter:
+class AttentionWriter(Participant):
     """Makes a writer's changes to attention."""
 
     writes = True
     differentiable = False
+    done = ("written", "written")
 
     def __init__(self, writer: Writer, taps: Mapping[str, AttentionTap]) -> None:
-        self.wanted: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-        for site, tap in taps.items():
-            self.wanted[tap.path, tap.call][tap.part] = site
-        self.modules = {path: module_at(writer.model, path) for path, _ in self.wanted}
-        self.owner = owners(self.modules)
-        self.heard: dict[str, set[str]] = {}
-        """For each path that ran: the parts that could be written there."""
-        self.notes: Notes = writer.notes
+        super().__init__(writer.model, taps, writer.passing, writer.notes)
         self._writer = writer
-        self._queries = 0
-
-    def start(self, undo: ExitStack) -> None:
-        """Write until `undo` closes."""
-        if self.modules:
-            take_part(self, undo)
-
-    def missing(self, tap: AttentionTap) -> str:
-        """Why `tap` was not written although its module ran; "" when it did not run."""
-        if tap.path not in self.heard:
-            return ""
-        there = ", ".join(part for part in PARTS if part in self.heard[tap.path])
-        kind = type(self.modules[tap.path]).__name__
-        if there:
-            return f"{tap}: {kind} ran, but only these can be written there: {there}"
-        return (
-            f"{tap}: {kind} ran, but called neither transformers' attention interface nor "
-            "scaled_dot_product_attention, and has no softmax between two matrix products. "
-            "Its outputs can be written by module path"
-        )
-
-    def next(self, path: str, parts: set[str]) -> Mapping[str, str]:
-        """The parts to write, and their sites, of the next computation at `path` in this pass."""
-        self.heard[path] = self.heard.get(path, set()) | parts
-        return self.wanted.get((path, self._writer.passing.number(("attention", path))), {})
 
     def meet(self, site: str, live: Live) -> Tensor | None:
         """What takes the place of a part; None leaves it."""

@@ -75,10 +75,11 @@ class Stage:
             raise ValueError(f"{len(stream)} rows enter block {index}, of names {len(rows)}")
         args, kwargs = self._arguments(call, rows)
         cache = _cache_in(args, kwargs)
-        if cache is not None and (slot is not None or self.slots is not None):
-            number = _slot_number(call.block, index)
-            fresh = self.slots(index, rows) if slot is None and self.slots else slot
-            cache.layers[number] = fresh
+        number = _slot_number(call.block, index)
+        if slot is None and self.slots is not None:
+            slot = self.slots(index, rows)
+        if cache is not None and slot is not None:
+            cache.layers[number] = slot
         # Some blocks add to the stream they are given in place.
         self.last = call.run(stream.clone(), args, kwargs)
         if cache is not None and self.keep_slots:

@@ -33,6 +33,7 @@ def show(
 
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:
+    """All that a finding holds, as JSON can say it."""
     return {
         "question": finding.question,
         "answer": finding.answer(),
@@ -43,6 +44,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
 
 
 def print_json(body: dict[str, Any]) -> None:
+    """One JSON document on stdout."""
     print(json.dumps(body, indent=1, ensure_ascii=False, default=str))
 
 
