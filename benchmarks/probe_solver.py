@@ -14,8 +14,8 @@ from _common import median_seconds, save
 from torch import Tensor
 
 from layerscope.probes import scikit, solver
-from layerscope.probes.crossval import TOL
 from layerscope.probes.design import Design, Fit
+from layerscope.probes.kinds.linear import TOL
 
 FOLDS = 5
 L2 = 10.0

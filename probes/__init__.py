@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from layerscope.probes.finding import ProbeFinding as ProbeFinding
-    from layerscope.probes.linear import LogisticFit as LogisticFit
-    from layerscope.probes.linear import RidgeFit as RidgeFit
-    from layerscope.probes.linear import fit as fit
-    from layerscope.probes.linear import fit_readout as fit_readout
+    from layerscope.probes.fitting import LogisticFit as LogisticFit
+    from layerscope.probes.fitting import RidgeFit as RidgeFit
+    from layerscope.probes.fitting import fit as fit
+    from layerscope.probes.fitting import fit_readout as fit_readout
     from layerscope.probes.probe import probe as probe
-    from layerscope.probes.readout import LinearReadout as LinearReadout
+    from layerscope.probes.readouts.linear import LinearReadout as LinearReadout
 
 _HOME = {
-    "LinearReadout": "layerscope.probes.readout",
-    "LogisticFit": "layerscope.probes.linear",
+    "LinearReadout": "layerscope.probes.readouts.linear",
+    "LogisticFit": "layerscope.probes.fitting",
     "ProbeFinding": "layerscope.probes.finding",
-    "RidgeFit": "layerscope.probes.linear",
-    "fit": "layerscope.probes.linear",
-    "fit_readout": "layerscope.probes.linear",
+    "RidgeFit": "layerscope.probes.fitting",
+    "fit": "layerscope.probes.fitting",
+    "fit_readout": "layerscope.probes.fitting",
     "probe": "layerscope.probes.probe",
 }
 

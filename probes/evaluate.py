@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
 from typing import Any
@@ -19,10 +19,11 @@ from layerscope.probes.controls import (
     seen_in_training,
     training_means,
 )
-from layerscope.probes.crossval import classify, regress
 from layerscope.probes.design import Design
 from layerscope.probes.engine import Solver, engine
 from layerscope.probes.intervals import Floats, GroupBootstrap
+from layerscope.probes.kinds.kind import LabelKind, Work
+from layerscope.probes.kinds.linear import Linear
 from layerscope.probes.rows import Plan
 
 
@@ -44,6 +45,7 @@ class Measurement:
     """All that the sites of one table share: rows, tasks, baselines, resamples."""
 
     plan: Plan
+    kind: LabelKind = field(default_factory=Linear)
     solver: Solver = "auto"
     device: str | None = None
     seed: int = 0
@@ -114,14 +116,13 @@ class Measurement:
         solver = engine(self.solver, x.numel() * max(1, classes), device=self.device)
         design = Design.of(x, self.plan.bounds, device=solver.device)
         targets = self.targets[:tasks].to(solver.device)
-        if classes:
-            found = classify(solver, design, targets, classes)
-        else:
-            found = regress(solver, design, targets)
+        found = self.kind.predict(
+            Work(design, targets, classes, solver, self.plan.groups, self.seed)
+        )
         losses = [self._losses(task, guess) for task, guess in enumerate(found.values)]
         return self._line(losses, found.values[0]) | {
             "width": design.width,
-            "lambda": median(found.penalties),
+            "lambda": median(found.penalties) if found.penalties else float("nan"),
             "solver": str(solver),
             "unfinished": found.unfinished,
         }

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from layerscope.finding import Provenance
-from layerscope.hooks.sites import layer_of
+from layerscope.probes.by_site import measure_label
 from layerscope.probes.engine import Solver
-from layerscope.probes.evaluate import Measurement
-from layerscope.probes.finding import COLUMNS, ProbeFinding
+from layerscope.probes.finding import ProbeFinding
+from layerscope.probes.kinds import as_kind
+from layerscope.probes.kinds.kind import Asked, Kind, SourceKind
 from layerscope.probes.labels import Task
-from layerscope.probes.parallel import side_by_side
-from layerscope.probes.rows import Pieces, Plan, plan
-from layerscope.probes.sources import Layers, Source, from_model, from_store
+from layerscope.probes.rows import Pieces
+from layerscope.probes.sources import Layers, source_of
 from layerscope.store import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from layerscope.corpus import Corpus, Samples
 
 
@@ -32,7 +29,7 @@ def probe(
     data: Corpus | Samples | Any = None,
     *,
     label: str | None = None,
-    kind: Literal["linear"] = "linear",
+    kind: str | Kind = "linear",
     task: Task | None = None,
     twin: bool | Store = False,
     control: bool = True,
@@ -55,7 +52,8 @@ def probe(
             and ``embed`` as the baseline of the input where there is one.
         data: For a model: a corpus or what `layerscope.read` accepts; None takes the bundled one.
         label: Column to predict; None takes the only one, or ``upos``.
-        kind: ``"linear"``: multinomial logistic regression for classes, ridge for numbers.
+        kind: ``"linear"``: multinomial logistic regression for classes, ridge for numbers; or
+            another of `layerscope.probes.kinds`, by name or as an instance with options.
         task: ``"class"`` or ``"number"``; None decides by the values.
         twin: True also probes the same architecture with fresh weights, on the same rows; with a
             store, give the twin's store.
@@ -79,127 +77,25 @@ def probe(
             everywhere; too few groups; activations that are NaN or infinite.
     """
     started = time.perf_counter()
-    if kind != "linear":
-        raise ValueError(f"kind {kind!r}: there is only 'linear'")
-    if isinstance(model_or_store, nn.Module):
-        source = from_model(
-            model_or_store,
-            layer,
-            data,
-            twin,
-            label=label,
-            rows=rows,
-            tokenizer=tokenizer,
-            seed=seed,
-            progress=progress,
-        )
-    else:
-        source = from_store(model_or_store, layer, data, twin)
-    store = source.store
-    chosen = plan(store, label, task=task, pieces=pieces, folds=folds, max_rows=max_rows, seed=seed)
-    measured = Measurement(chosen, solver=solver, device=device, seed=seed, control=control)
-    lines = _lines(measured, source, progress)
-    parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
-        "label": chosen.label,
-        "kind": kind,
-        "task": chosen.task,
-        "folds": folds,
-        "pieces": pieces,
-        "control": control,
-        "twin": bool(twin),
-        "solver": _solvers(lines),
-        "max_rows": max_rows,
-    }
-    return ProbeFinding(
-        table=_table(lines, chosen),
-        provenance=Provenance(
-            model=str(store.about.get("model", "")),
-            data=str(store.about.get("corpus", store.path.name)),
-            store_key=store.key,
-            call=_call(parameters, seed),
-            parameters=parameters,
-            seed=seed,
-            seconds=round(time.perf_counter() - started, 2),
-        ),
-        notes=(*store.notes, *chosen.notes, *_cautions(chosen, measured, lines)),
+    chosen_kind = as_kind(kind)
+    source = source_of(
+        model_or_store,
+        layer,
+        data,
+        twin,
+        label=label,
+        labelled=not isinstance(chosen_kind, SourceKind) or chosen_kind.needs_label,
+        rows=rows or chosen_kind.rows,
+        tokenizer=tokenizer,
+        seed=seed,
+        progress=progress,
     )
-
-
-def _lines(measured: Measurement, source: Source, progress: bool) -> list[dict[str, Any]]:
-    from tqdm.auto import tqdm
-
-    index = measured.plan.index
-
-    def line(site: str) -> dict[str, Any]:
-        found = measured.score(site, source.store[site][index])
-        if source.twin is not None:
-            found |= measured.twin(site, source.twin[site][index])
-        return {"site": site, "layer": layer_of(site), **found}
-
-    width = max(source.store.sites[site].width for site in source.sites)
-    # float32 rows twice (as read, as standardised) and the second moments of each fold.
-    taken = 8 * width * (len(index) + measured.plan.folds * width)
-    lines = side_by_side(line, source.sites, item_bytes=taken)
-    name = f"probe {measured.plan.label}"
-    total = len(source.sites)
-    return list(tqdm(lines, name, total, unit="site", disable=not progress))
-
-
-def _table(lines: list[dict[str, Any]], chosen: Plan) -> pd.DataFrame:
-    import pandas as pd
-
-    logistic = chosen.task == "class"
-    shared = {
-        "label": chosen.label,
-        "n": len(chosen.index),
-        "n_groups": int(chosen.groups.max()) + 1,
-        "n_classes": len(chosen.classes) if logistic else pd.NA,
-        "unit": "accuracy" if logistic else "R2",
-        "estimator": "multinomial logistic, L2" if logistic else "ridge",
-    }
-    table = pd.DataFrame([line | shared for line in lines])
-    table["layer"] = table["layer"].astype("Int64")
-    table["n_classes"] = table["n_classes"].astype("Int64")
-    return table[[column for column in COLUMNS if column in table]]
-
-
-def _call(parameters: dict[str, Any], seed: int) -> str:
-    """The line that measures this again on the same store."""
-    said = ("label", "task", "folds", "pieces", "max_rows")
-    options = "".join(f", {name}={parameters[name]!r}" for name in said)
-    return f"layerscope.probe(store, {parameters['layer']!r}{options}, seed={seed})"
-
-
-def _cautions(chosen: Plan, measured: Measurement, lines: Sequence[dict[str, Any]]) -> list[str]:
-    """What a reader of this table must know."""
-    chosen_by = "the penalty of each fold by another fold of its training rows"
-    notes = [
-        f"features standardised on training rows; {chosen_by}; {_solvers(lines)}",
-    ]
-    train, width = len(chosen.index) * (chosen.folds - 1) // chosen.folds, lines[0]["width"]
-    if train < 2 * width:
-        notes.append(
-            f"{train:,} training rows for {width:,} features: below two rows a feature a linear "
-            "probe can separate random labels, so trust selectivity, not accuracy"
-        )
-    groups = int(chosen.groups.max()) + 1
-    if groups < 20:
-        notes.append(f"intervals rest on {groups} groups only, and are likely too narrow")
-    if measured.control and chosen.types is None:
-        notes.append("no control task: rows are not words, so there are no word types")
-    unfinished = sum(line["unfinished"] for line in lines)
-    if unfinished:
-        notes.append(f"{unfinished} probes stopped before they had converged")
-    best = max(lines, key=lambda line: line["value"])
-    if best.get("selectivity", 1.0) < 0.1 * max(best["value"], 0):
-        notes.append(
-            f"the best probe does nearly as well on random labels per word "
-            f"({best['control']:.3f}): it may know the words, not the label"
-        )
-    notes.append("a probe shows what can be read off a layer, not what the model uses")
-    return notes
-
-
-def _solvers(lines: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(dict.fromkeys(line["solver"] for line in lines))
+    asked = Asked(
+        layer, label, task, control, pieces, folds, seed, solver, device, max_rows, progress
+    )
+    if isinstance(chosen_kind, SourceKind):
+        finding = chosen_kind.measure(source, asked)
+    else:
+        finding = measure_label(source, chosen_kind, asked)
+    seconds = round(time.perf_counter() - started, 2)
+    return replace(finding, provenance=replace(finding.provenance, seconds=seconds))

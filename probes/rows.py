@@ -82,8 +82,8 @@ def plan(
     frame = store.rows
     name = label_of(store, label)
     notes: list[str] = []
-    kept = _labelled(frame, name, notes)
-    kept = _whole_words(frame, kept, name, pieces, notes)
+    kept = labelled(frame, name, notes)
+    kept = whole_words(frame, kept, name, pieces, notes)
     _check_groups(frame, kept, folds)
     kept = _capped(frame, kept, folds, max_rows, seed, notes)
     chosen, values, classes = read_values(frame[name].iloc[kept], task, name, notes)
@@ -91,7 +91,7 @@ def plan(
         common = _common(values, classes, frame["group"].iloc[kept], folds, name, notes)
         kept, values = kept[common], values[common]
         classes, values = _renumbered(classes, values)
-    groups = _codes(frame["group"].iloc[kept])
+    groups = codes_of(frame["group"].iloc[kept])
     fold = group_folds(values, groups, folds=folds, seed=seed)
     order = np.argsort(fold, kind="stable")
     types = _types(frame, kept)
@@ -108,7 +108,8 @@ def plan(
     )
 
 
-def _labelled(frame: pd.DataFrame, name: str, notes: list[str]) -> NDArray[np.int64]:
+def labelled(frame: pd.DataFrame, name: str, notes: list[str]) -> NDArray[np.int64]:
+    """Numbers of the rows that have the label; `notes` hears of the others."""
     present = frame[name].notna().to_numpy()
     kept = np.flatnonzero(present)
     if not len(kept):
@@ -118,7 +119,7 @@ def _labelled(frame: pd.DataFrame, name: str, notes: list[str]) -> NDArray[np.in
     return kept
 
 
-def _whole_words(
+def whole_words(
     frame: pd.DataFrame, kept: NDArray[np.int64], name: str, pieces: Pieces, notes: list[str]
 ) -> NDArray[np.int64]:
     """One row per word where rows are the pieces of words and the label is the word's."""
@@ -165,7 +166,7 @@ def _capped(
     """At most `max_rows`: groups at random, none of which may fill more than a share of them."""
     if len(kept) <= max_rows:
         return kept
-    groups = _codes(frame["group"].iloc[kept])
+    groups = codes_of(frame["group"].iloc[kept])
     share = max(1, max_rows // (4 * folds))
     order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
     rank = np.argsort(order)[groups]
@@ -220,11 +221,12 @@ def _types(frame: pd.DataFrame, kept: NDArray[np.int64]) -> NDArray[np.int64] | 
         return None
     for column in ("word", "token"):
         if column in frame and frame[column].iloc[kept].notna().all():
-            return _codes(frame[column].iloc[kept])
+            return codes_of(frame[column].iloc[kept])
     return None
 
 
-def _codes(values: pd.Series[Any]) -> NDArray[np.int64]:
+def codes_of(values: pd.Series[Any]) -> NDArray[np.int64]:
+    """Small integers, equal where the values are, in order of first appearance."""
     import pandas as pd
 
     return np.asarray(pd.factorize(values)[0], dtype=np.int64)

@@ -31,6 +31,52 @@ class Source:
     """The same rows of the untrained twin."""
 
 
+def source_of(
+    given: nn.Module | Store | str | Path,
+    layer: Layers,
+    data: Corpus | Samples | Any = None,
+    twin: bool | Store = False,
+    *,
+    label: str | None = None,
+    labelled: bool = True,
+    rows: str | None = None,
+    tokenizer: Any = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Source:
+    """The store that was given, or the one that a model's activations are extracted to.
+
+    Args:
+        given: A model, a store, or its folder.
+        layer: Sites, as `probe` takes them.
+        data: For a model only; None takes the bundled corpus.
+        twin: True also extracts the untrained twin; or its store.
+        label: What is to be read; None means the only one, or ``upos``.
+        labelled: Refuse data without that label before the model runs.
+        rows: Row rule for `extract`; None takes its default.
+        seed: Of the twin.
+
+    Raises:
+        LookupError: unknown label or site, with the nearest names.
+        TypeError: neither a model nor a store.
+        ValueError: data beside a store, a twin of other rows.
+    """
+    if not isinstance(given, nn.Module):
+        return from_store(given, layer, data, twin)
+    return from_model(
+        given,
+        layer,
+        data,
+        twin,
+        label=label,
+        labelled=labelled,
+        rows=rows,
+        tokenizer=tokenizer,
+        seed=seed,
+        progress=progress,
+    )
+
+
 def from_store(
     given: Store | str | Path, layer: Layers, data: object, twin: bool | Store
 ) -> Source:
@@ -56,6 +102,7 @@ def from_model(
     twin: bool | Store,
     *,
     label: str | None,
+    labelled: bool,
     rows: str | None,
     tokenizer: Any,
     seed: int,
@@ -68,7 +115,7 @@ def from_model(
     from layerscope.hooks.twin import untrained_twin
 
     corpus = bundled() if data is None else read(data)
-    if isinstance(corpus, Corpus):
+    if isinstance(corpus, Corpus) and labelled:
         label_of(corpus, label)  # a label that is not there is refused before the model runs
     layers = _with_input(model) if layer == "all" else layer
 

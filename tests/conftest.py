@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 # The suite's models are tiny: one thread is faster, and every run then adds in the same order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -78,3 +79,33 @@ def gpt2():  # type: ignore[no-untyped-def]
         torch.manual_seed(0)
         config = GPT2Config(n_layer=3, n_head=2, n_embd=16, vocab_size=300, n_positions=64)
         return GPT2LMHeadModel(config).eval()
+
+
+@pytest.fixture
+def make_store(tmp_path: Path):  # type: ignore[no-untyped-def]
+    """``make_store({site: [rows, width]}, group=..., label=...)``, complete and on disk."""
+    import pandas as pd
+    import torch
+
+    from layerscope.store import Store
+
+    made: list[Store] = []
+
+    def make(sites: Any, parts: Any = {}, **columns: Any) -> Store:
+        rows = len(next(iter(sites.values())))
+        frame = pd.DataFrame(
+            {"text": range(rows), "position": 0, "token_id": 0} | columns, index=range(rows)
+        )
+        store = Store.create(
+            tmp_path / f"store{len(made)}",
+            {"rows": "tokens", **parts},
+            sites={name: x.shape[1] for name, x in sites.items()},
+            dtype=torch.float32,
+            about={"model": "planted", "corpus": "planted"},
+        )
+        store.write(0, {name: x.float() for name, x in sites.items()}, frame)
+        store.finish(1)
+        made.append(store)
+        return store
+
+    return make

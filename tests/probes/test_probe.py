@@ -158,8 +158,8 @@ def test_a_label_that_only_words_carry_is_noted(make_store) -> None:
 
 
 def test_what_cannot_be_asked(planted, make_store) -> None:
-    with pytest.raises(ValueError, match="kind 'mlp': there is only 'linear'"):
-        probe(planted, kind="mlp")
+    with pytest.raises(ValueError, match="no kind of probe 'lineal'; did you mean 'linear'"):
+        probe(planted, kind="lineal")
     with pytest.raises(ValueError, match="a store has its own rows; give data only with a model"):
         probe(planted, "all", ["a text"])
     with pytest.raises(ValueError, match="twin=True needs the model"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from layerscope.probes.readout import LinearReadout
+from layerscope.probes.readouts.linear import LinearReadout
 
 
 @pytest.fixture
@@ -46,8 +46,10 @@ def test_saved_and_loaded(readout, tmp_path) -> None:
 def test_files_that_are_no_readout(tmp_path) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"no readout; give a file that LinearReadout\.save wrote"):
+    with pytest.raises(
+        ValueError, match=r"no readout; give a file that a readout's save\(\) wrote"
+    ):
         LinearReadout.load(path)
     save_file({"weight": torch.zeros(1)}, path, {"layerscope.readout": json.dumps({"format": 99})})
-    with pytest.raises(ValueError, match="another format than 1; train the readout again"):
+    with pytest.raises(ValueError, match="another format than 2; train the readout again"):
         LinearReadout.load(path)

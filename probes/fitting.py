@@ -6,7 +6,6 @@ Each ends in a `LinearReadout`, which no longer learns and only applies.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,13 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.crossval import CLASS_L2, NUMBER_L2
 from layerscope.probes.design import Design, Fit
 from layerscope.probes.engine import Solver, engine
 from layerscope.probes.evaluate import check_finite
+from layerscope.probes.kinds import Kind, label_kind
+from layerscope.probes.kinds.kind import Work
+from layerscope.probes.kinds.linear import linear_readout
 from layerscope.probes.labels import Task, class_codes
-from layerscope.probes.readout import LinearReadout
-from layerscope.probes.rows import plan
+from layerscope.probes.readouts.linear import LinearReadout
+from layerscope.probes.readouts.readout import Readout
+from layerscope.probes.rows import codes_of, plan
 from layerscope.probes.solver import RidgePath
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class LogisticFit:
             classes=len(self.classes),
             tol=1e-8,
         )
-        return _readout(design, found.weights[0], classes=self.classes, l2=l2)
+        return linear_readout(design, found.weights[0], classes=self.classes, l2=l2)
 
 
 class RidgeFit:
@@ -102,42 +104,43 @@ def fit(
     x: Tensor,
     y: Sequence[Any] | Tensor | NDArray[Any],
     *,
+    kind: str | Kind = "linear",
     groups: Sequence[Any] | NDArray[Any] | None = None,
     task: Task | None = None,
-    l2: float | None = None,
     folds: int = 5,
     seed: int = 0,
     solver: Solver = "auto",
-) -> LinearReadout:
+) -> Readout:
     """Train a readout on all rows.
 
     Args:
         x: ``[rows, width]`` activations.
         y: ``[rows]`` classes or numbers.
+        kind: As for `probe`; one that reads a label from the rows of one site.
         groups: ``[rows]`` what must not straddle a split when the penalty is chosen; None: each
             row is its own group.
         task: ``"class"`` or ``"number"``; None decides by the values, as `probe` does.
-        l2: The penalty; None chooses it by cross-validation.
 
     Raises:
-        ValueError: one class only, rows and labels of different lengths, NaN activations, or too
-            few groups for the folds.
+        ValueError: one class only, rows and labels of different lengths, NaN activations, too
+            few groups for the folds, or a kind that needs more than rows and labels.
     """
+    import pandas as pd
+
     from layerscope.corpus.splits import group_folds
 
     _check_lengths(x, y)
     check_finite("x", x, np.arange(len(x)))
-    values, classes = class_codes(y, task)[1:]
-    owners = np.arange(len(x)) if groups is None else np.asarray(groups)
-    fold = group_folds(values, owners, folds=folds, seed=seed) if l2 is None else np.zeros(len(x))
+    found_task, values, classes = class_codes(y, task)
+    chosen = label_kind(kind, found_task)
+    owners = codes_of(pd.Series(np.arange(len(x)) if groups is None else np.asarray(groups)))
+    fold = group_folds(values, owners, folds=folds, seed=seed)
     order = np.argsort(fold, kind="stable")
-    bounds = np.searchsorted(fold[order], range(int(fold.max()) + 2))
+    bounds = np.searchsorted(fold[order], range(folds + 1))
     by = engine(solver, x.numel() * max(1, len(classes)))
     design = Design.of(x[torch.from_numpy(order)], bounds.tolist(), device=by.device)
     target = torch.from_numpy(values[order]).to(by.device)[None]
-    trained = _Training(by, design, target, classes)
-    strength = trained.best() if l2 is None else l2
-    return _readout(design, trained([Fit(0, (), strength)])[0], classes=classes, l2=strength)
+    return chosen.fit(Work(design, target, len(classes), by, owners[order], seed), classes)
 
 
 def fit_readout(
@@ -145,13 +148,13 @@ def fit_readout(
     site: str | int,
     label: str | None = None,
     *,
-    l2: float | None = None,
+    kind: str | Kind = "linear",
     task: Task | None = None,
     max_rows: int = 50_000,
     folds: int = 5,
     seed: int = 0,
     solver: Solver = "auto",
-) -> LinearReadout:
+) -> Readout:
     """The readout of `label` at one site of a store, trained on all the rows `probe` would use.
 
     Its accuracy on the rows it was trained on says nothing: `probe` measures what it is worth.
@@ -165,59 +168,10 @@ def fit_readout(
     y = [rows.classes[code] for code in rows.values] if rows.classes else rows.values
     x = store[name][rows.index]
     readout = fit(
-        x, y, groups=rows.groups, task=rows.task, l2=l2, folds=folds, seed=seed, solver=solver
+        x, y, kind=kind, groups=rows.groups, task=rows.task, folds=folds, seed=seed, solver=solver
     )
     about = {"store_key": store.key, "rows": len(x), "notes": list(rows.notes)}
     return replace(readout, site=name, label=rows.label, about=about)
-
-
-@dataclass(frozen=True)
-class _Training:
-    """Readouts of one target, by whichever solver."""
-
-    engine: Any
-    design: Design
-    target: Tensor
-    classes: tuple[Any, ...]
-
-    def __call__(self, fits: Sequence[Fit], tol: float = 1e-8) -> Tensor:
-        if not self.classes:
-            found = self.engine.ridge(self.design, self.target, fits)
-        else:
-            found = self.engine.logistic(
-                self.design, self.target, fits, classes=len(self.classes), tol=tol
-            )
-        weights: Tensor = found.weights.to(self.design.x.device)
-        return weights
-
-    def best(self) -> float:
-        """The penalty of least held-out loss, over all folds."""
-        penalties = CLASS_L2 if self.classes else NUMBER_L2
-        fits = [Fit(0, (fold,), l2) for l2 in penalties for fold in self.design.folds]
-        losses = [self._loss(f, w) for f, w in zip(fits, self(fits, tol=1e-5), strict=True)]
-        total = np.reshape(losses, (len(penalties), -1)).sum(1)
-        return penalties[int(total.argmin())]
-
-    def _loss(self, one: Fit, weights: Tensor) -> float:
-        held = one.without[0]
-        scores, truth = self.design.scores(held, weights), self.target[0, self.design.fold(held)]
-        if self.classes:
-            return torch.nn.functional.cross_entropy(scores, truth, reduction="sum").item()
-        return (scores[:, 0] - truth).square().sum().item()
-
-
-def _readout(
-    design: Design, weights: Tensor, *, classes: tuple[Any, ...], l2: float
-) -> LinearReadout:
-    weights = weights.cpu()
-    return LinearReadout(
-        weight=weights[:, :-1].contiguous(),
-        bias=weights[:, -1].contiguous(),
-        mean=design.mean.cpu(),
-        scale=design.scale.cpu(),
-        classes=classes,
-        l2=l2,
-    )
 
 
 def _check_lengths(x: Tensor, y: Any) -> None:

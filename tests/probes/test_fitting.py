@@ -8,7 +8,8 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from layerscope.probes.linear import LogisticFit, RidgeFit, fit, fit_readout
+from layerscope.probes.fitting import LogisticFit, RidgeFit, fit, fit_readout
+from layerscope.probes.kinds import Linear
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def three() -> tuple[torch.Tensor, list[str]]:
 
 def test_logistic_readout_is_scikit_learns(three) -> None:
     x, y = three
-    readout = fit(x, y, l2=2.0, solver="torch")
+    readout = fit(x, y, kind=Linear(l2=2.0), solver="torch")
     scaler = StandardScaler().fit(x.double())
     model = LogisticRegression(C=0.5, tol=1e-8, max_iter=1000).fit(scaler.transform(x.double()), y)
     expected = model.predict_proba(scaler.transform(x.double()))
@@ -36,7 +37,7 @@ def test_logistic_readout_is_scikit_learns(three) -> None:
 def test_ridge_readout_is_scikit_learns(three) -> None:
     x, _ = three
     y = x[:, 1] * 3 + 100 + torch.randn(400, generator=torch.Generator().manual_seed(0))
-    readout = fit(x, y, l2=50.0, solver="torch")
+    readout = fit(x, y, kind=Linear(l2=50.0), solver="torch")
     z = StandardScaler().fit_transform(x.double())
     expected = Ridge(alpha=50.0).fit(z, y.double()).predict(z)
     np.testing.assert_allclose(readout.predict(x), expected, rtol=1e-4)
@@ -48,10 +49,12 @@ def test_fitting_in_parts_equals_fitting_at_once(three) -> None:
     x, y = three
     numbers = x[:, 1] - x[:, 4]
     ridge = RidgeFit(6).update(x[:150], numbers[:150]).update(x[150:], numbers[150:]).result(l2=3.0)
-    torch.testing.assert_close(ridge(x), fit(x, numbers, l2=3.0)(x), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        ridge(x), fit(x, numbers, kind=Linear(l2=3.0))(x), atol=1e-3, rtol=1e-4
+    )
     logistic = LogisticFit(("blue", "green", "red"))
     parts = logistic.update(x[:150], y[:150]).update(x[150:], y[150:]).result(l2=3.0)
-    whole = fit(x, y, l2=3.0)
+    whole = fit(x, y, kind=Linear(l2=3.0))
     torch.testing.assert_close(parts.probabilities(x), whole.probabilities(x), atol=1e-2, rtol=0)
     with pytest.raises(ValueError, match=r"classes \['pink'\] are not among \['blue'"):
         logistic.update(x[:1], ["pink"])
@@ -59,7 +62,7 @@ def test_fitting_in_parts_equals_fitting_at_once(three) -> None:
 
 def test_directions_raise_the_scores_in_the_models_own_coordinates(three) -> None:
     x, y = three
-    readout = fit(x, y, l2=1.0)
+    readout = fit(x, y, kind=Linear(l2=1.0))
     step = torch.randn(6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(
         readout(x[:3] + step) - readout(x[:3]),
@@ -81,7 +84,7 @@ def test_the_penalty_is_chosen_by_groups() -> None:
 
 def test_shapes_that_do_not_fit(three) -> None:
     x, y = three
-    readout = fit(x, y, l2=1.0)
+    readout = fit(x, y, kind=Linear(l2=1.0))
     with pytest.raises(ValueError, match=r"trained at width 6, got \[2, 5\]"):
         readout(torch.zeros(2, 5))
     with pytest.raises(ValueError, match=r"one label a row, got \[400, 6\] and 3"):

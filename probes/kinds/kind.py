@@ -1,0 +1,107 @@
+"""What a kind of probe is: how it is trained on rows, and what it says of rows it did not see."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from layerscope.probes.design import Design
+from layerscope.probes.engine import Engine, Solver
+from layerscope.probes.labels import Task
+from layerscope.probes.rows import Pieces
+
+if TYPE_CHECKING:
+    from layerscope.probes.finding import ProbeFinding
+    from layerscope.probes.readouts.readout import Readout
+    from layerscope.probes.sources import Layers, Source
+
+
+@dataclass(frozen=True)
+class Work:
+    """Rows of one site with what they should be; rows of one fold are adjacent."""
+
+    design: Design
+    targets: Tensor
+    """``[tasks, rows]`` class numbers, or float64 numbers; the first chooses what is tuned."""
+    classes: int
+    """How many; 0 where the targets are numbers."""
+    engine: Engine
+    """Who solves convex fits, and where."""
+    groups: NDArray[np.int64]
+    """``[rows]`` what must not straddle a split."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What probes say about rows that they did not see."""
+
+    values: NDArray[Any]
+    """``[tasks, rows]`` class numbers, or numbers."""
+    penalties: tuple[float, ...] = ()
+    """The one chosen for each fold; empty where there is none."""
+    unfinished: int = 0
+    """Probes that stopped before they had converged."""
+
+
+class Kind(ABC):
+    """A way to read something off activations; subclasses are frozen dataclasses of its options."""
+
+    name: ClassVar[str]
+    """As in ``probe(..., kind=name)``."""
+    rows: ClassVar[str | None] = None
+    """Row rule that `extract` uses for a model where the user names none."""
+
+
+class LabelKind(Kind):
+    """Predicts the label of each row from one site; scored by cross-validation."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ("class",)
+    """What it can predict."""
+    rule: ClassVar[str]
+    """One clause for the notes: how features are scaled and what is tuned."""
+
+    @abstractmethod
+    def estimator(self, task: Task) -> str:
+        """What is fitted, for the column of this name."""
+
+    @abstractmethod
+    def predict(self, work: Work) -> Predictions:
+        """Out-of-fold predictions: every row by a probe that saw no row of its fold."""
+
+    @abstractmethod
+    def fit(self, work: Work, classes: tuple[Any, ...]) -> Readout:
+        """The readout of the first target, trained on all rows; the folds choose what is tuned."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked of `probe`, apart from the source and the kind."""
+
+    layer: Layers = "all"
+    label: str | None = None
+    task: Task | None = None
+    control: bool = True
+    pieces: Pieces = "last"
+    folds: int = 5
+    seed: int = 0
+    solver: Solver = "auto"
+    device: str | None = None
+    max_rows: int = 50_000
+    progress: bool = True
+
+
+class SourceKind(Kind):
+    """Needs more than one row and one label at a time: trees, pairs, traces, several layers."""
+
+    needs_label: ClassVar[bool] = True
+    """Whether data must have the asked label before a model is run on them."""
+
+    @abstractmethod
+    def measure(self, source: Source, asked: Asked) -> ProbeFinding:
+        """The finding; `probe` fills in the seconds."""

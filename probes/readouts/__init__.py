@@ -1,0 +1,1 @@
+"""Frozen readouts, one per file: what a fitted probe is, applied, saved and loaded."""
