@@ -91,14 +91,14 @@ def make_store(tmp_path: Path):  # type: ignore[no-untyped-def]
 
     made: list[Store] = []
 
-    def make(sites: Any, parts: Any = {}, **columns: Any) -> Store:
+    def make(sites: Any, parts: Any = None, **columns: Any) -> Store:
         rows = len(next(iter(sites.values())))
         frame = pd.DataFrame(
             {"text": range(rows), "position": 0, "token_id": 0} | columns, index=range(rows)
         )
         store = Store.create(
             tmp_path / f"store{len(made)}",
-            {"rows": "tokens", **parts},
+            {"rows": "tokens", **(parts or {})},
             sites={name: x.shape[1] for name, x in sites.items()},
             dtype=torch.float32,
             about={"model": "planted", "corpus": "planted"},
