@@ -57,6 +57,24 @@ class Points(Finding):
         return go.Figure(go.Scattergl(x=x, y=x, mode="markers"))
 
 
+class Moving(Finding):
+    question: ClassVar[str] = "Where do the points go?"
+
+    def answer(self) -> str:
+        return "Up."
+
+    def figure(self) -> go.Figure:
+        def points(y: float) -> list[go.Scatter]:
+            return [go.Scatter(x=[0, 1], y=[y, y], mode="markers")]
+
+        still: dict[str, Any] = {"frame": {"duration": 0}, "mode": "immediate"}
+        steps = [
+            {"label": name, "method": "animate", "args": [[name], still]} for name in ("a", "b")
+        ]
+        frames = [go.Frame(name="a", data=points(0)), go.Frame(name="b", data=points(1))]
+        return go.Figure(points(0), frames=frames).update_layout(sliders=[{"steps": steps}])
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
@@ -157,6 +175,16 @@ def test_nothing_is_fetched(page: webdriver.Chrome, path: Path) -> None:
     log = "".join(entry["message"] for entry in page.get_log("performance"))
     assert path.as_uri() in log
     assert '"url":"http' not in log
+
+
+def test_a_slider_moves_the_points(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    page = opened(browser, report([Moving(pd.DataFrame(), Provenance())], tmp_path / "moving.html"))
+    height = "document.querySelector('.plot').data[0].y[0]"
+    assert script(page, height) == 0
+    handle = page.find_element(By.CSS_SELECTOR, ".slider-grip-rect")
+    ActionChains(page).drag_and_drop_by_offset(handle, 800, 0).perform()
+    WebDriverWait(page, 10).until(lambda b: script(b, height) == 1)
+    assert page.get_log("browser") == []
 
 
 def test_hovering_shows_the_value(page: webdriver.Chrome) -> None:

@@ -54,6 +54,17 @@ def test_points_above_the_limit_are_thinned_together_and_it_says_so() -> None:
     assert trace["customdata"]["shape"] == f"{len(trace['text'])}, 2"
 
 
+def test_frames_are_thinned_as_their_points_are() -> None:
+    figure = cloud(1000)
+    figure.frames = [go.Frame(name="later", data=cloud(1000).data)]
+    body, _ = embedded(figure, limit=40_000)
+    first, later = body["data"][0], body["frames"][0]["data"][0]
+    assert len(json.dumps(body)) <= 40_000
+    assert body["frames"][0]["name"] == "later"
+    assert later["text"] == first["text"]
+    np.testing.assert_array_equal(array(later["x"]), array(first["x"]))
+
+
 def test_a_figure_below_the_limit_is_whole() -> None:
     body, note = embedded(cloud(50), limit=50_000)
     assert len(body["data"][0]["text"]) == 50

@@ -40,7 +40,8 @@ def embedded(figure: go.Figure, limit: int = FIGURE_BYTES) -> tuple[dict[str, An
     if size <= limit:
         return body, ""
     step = math.ceil(size / (0.9 * limit))
-    body["data"] = _plain(_thinned(figure, step))["data"]
+    thin = _plain(_thinned(figure, step))
+    body |= {part: thin[part] for part in ("data", "frames") if part in body}
     if _bytes(body) > limit:
         raise ValueError(f"its figure takes {size:,} bytes, more than {limit:,}")
     return body, f"The figure shows every {_ordinal(step)} point; the table has all."
@@ -81,7 +82,11 @@ def _bytes(body: dict[str, Any]) -> int:
 def _thinned(figure: go.Figure, step: int) -> go.Figure:
     import plotly.graph_objects as go
 
-    return go.Figure([_thinned_trace(trace.to_plotly_json(), step) for trace in figure.data])
+    def thin(traces: Any) -> list[dict[str, Any]]:
+        return [_thinned_trace(trace.to_plotly_json(), step) for trace in traces]
+
+    frames = [frame.to_plotly_json() | {"data": thin(frame.data)} for frame in figure.frames]
+    return go.Figure(thin(figure.data), frames=frames)
 
 
 def _thinned_trace(trace: dict[str, Any], step: int) -> dict[str, Any]:

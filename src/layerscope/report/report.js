@@ -22,7 +22,8 @@
 
   const draw = async (plot, width) => {
     const figure = JSON.parse(plot.nextElementSibling.textContent);
-    await Plotly.react(plot, figure.data, dressed(figure.layout, width), config);
+    const { data, frames } = figure;
+    await Plotly.react(plot, { data, frames, layout: dressed(figure.layout, width), config });
     describe(plot);
   };
 
