@@ -1,4 +1,4 @@
-"""A label, read from each site by one kind of probe: the table, and what a reader must know."""
+"""Labels, read from each site by one kind of probe: the table, and what a reader must know."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.evaluate import Measurement
+from layerscope.probes.cautions import Line, cautions, joined, solvers
+from layerscope.probes.duplicates import straddling
+from layerscope.probes.ensemble import further_of, plans, same_rows
+from layerscope.probes.evaluate import Designs, Measurement
 from layerscope.probes.finding import COLUMNS, ProbeFinding
 from layerscope.probes.kinds import label_kind
 from layerscope.probes.kinds.kind import Asked, Kind
 from layerscope.probes.parallel import side_by_side
 from layerscope.probes.provenance import provenance
-from layerscope.probes.rows import Plan, plan
+from layerscope.probes.rows import Plan
 from layerscope.probes.sources import Source
 
 if TYPE_CHECKING:
@@ -20,65 +23,110 @@ if TYPE_CHECKING:
 
 
 def measure_label(source: Source, kind: Kind, asked: Asked) -> ProbeFinding:
-    """Cross-validated scores of one label at every site.
+    """Cross-validated scores of one label, or of several, at every site.
 
     Raises:
-        ValueError: the label is of a task that this kind cannot do, or see `rows.plan`.
+        ValueError: a label is of a task that this kind cannot do, or see `rows.plan`.
     """
     store = source.store
-    chosen = plan(
-        store,
-        asked.label,
-        task=asked.task,
-        pieces=asked.pieces,
-        folds=asked.folds,
-        max_rows=asked.max_rows,
-        seed=asked.seed,
+    chosen = plans(store, asked.labels or [asked.label], asked)
+    measured = [_measurement(source, kind, asked, one) for one in chosen]
+    lines = _lines(measured, source, asked.progress)
+    notes: dict[str, Sequence[str]] = {
+        one.plan.label: (*one.plan.notes, *cautions(one, part))
+        for one, part in zip(measured, lines, strict=True)
+    }
+    found: dict[str, Any] = {"solver": solvers([line for part in lines for line in part])}
+    if asked.labels:
+        found["label"] = [one.label for one in chosen]
+    else:
+        found |= {"label": chosen[0].label, "task": chosen[0].task}
+    return ProbeFinding(
+        table=_table(lines, measured),
+        provenance=provenance(source, kind, asked, **found),
+        notes=(*store.notes, *joined(notes)),
     )
-    reader = label_kind(kind, chosen.task)
-    measured = Measurement(
+
+
+def _measurement(source: Source, kind: Kind, asked: Asked, chosen: Plan) -> Measurement:
+    return Measurement(
         chosen,
-        reader,
+        label_kind(kind, chosen.task),
         solver=asked.solver,
         device=asked.device,
         seed=asked.seed,
         control=asked.control,
-    )
-    lines = _lines(measured, source, asked.progress)
-    found = {"label": chosen.label, "task": chosen.task, "solver": _solvers(lines)}
-    return ProbeFinding(
-        table=_table(lines, measured),
-        provenance=provenance(source, kind, asked, **found),
-        notes=(*store.notes, *chosen.notes, *_cautions(chosen, measured, lines)),
+        further=further_of(source.store, kind, chosen),
     )
 
 
-def _lines(measured: Measurement, source: Source, progress: bool) -> list[dict[str, Any]]:
+def _lines(measured: Sequence[Measurement], source: Source, progress: bool) -> list[list[Line]]:
+    """The lines of each label, by site."""
     from tqdm.auto import tqdm
 
-    index = measured.plan.index
+    shared = same_rows([one.plan for one in measured])
 
-    def line(site: str) -> dict[str, Any]:
-        found = measured.score(site, source.store[site][index])
-        if source.twin is not None:
-            found |= measured.twin(site, source.twin[site][index])
-        return {"site": site, "layer": layer_of(site), **found}
+    def lines(site: str) -> list[Line]:
+        found: dict[int, Line] = {}
+        for group in shared:
+            part = [measured[number] for number in group]
+            found |= zip(group, _site(site, part, source), strict=True)
+        return [found[number] for number in range(len(measured))]
 
     width = max(source.store.sites[site].width for site in source.sites)
     # float32 rows twice (as read, as standardised) and the second moments of each fold.
-    taken = 8 * width * (len(index) + measured.plan.folds * width)
-    lines = side_by_side(line, source.sites, item_bytes=taken)
-    name = f"probe {measured.plan.label}"
-    total = len(source.sites)
-    return list(tqdm(lines, name, total, unit="site", disable=not progress))
+    taken = max(8 * width * (len(one.plan.index) + one.plan.folds * width) for one in measured)
+    by_site = side_by_side(lines, source.sites, item_bytes=taken)
+    name = f"probe {', '.join(one.plan.label for one in measured)}"
+    bar = tqdm(by_site, name, len(source.sites), unit="site", disable=not progress)
+    return [list(part) for part in zip(*bar, strict=True)]
 
 
-def _table(lines: list[dict[str, Any]], measured: Measurement) -> pd.DataFrame:
+def _site(site: str, measured: Sequence[Measurement], source: Source) -> list[Line]:
+    """One line for each of the labels that share their rows."""
+    index = measured[0].plan.index
+    here: Designs = {}
+    there: Designs = {}
+    x = source.store[site][index]
+    lines = [one.score(site, x, here) for one in measured]
+    if source.twin is not None:
+        x = source.twin[site][index]
+        for one, line in zip(measured, lines, strict=True):
+            line |= one.twin(site, x, there)
+    design = next(iter(here.values()))
+    about = {
+        "site": site,
+        "layer": layer_of(site),
+        "constant": design.constant,
+        "straddling": straddling(design),
+    }
+    return [about | line for line in lines]
+
+
+def _table(lines: Sequence[Sequence[Line]], measured: Sequence[Measurement]) -> pd.DataFrame:
+    import pandas as pd
+
+    whole = [
+        line | _shared(one) for part, one in zip(lines, measured, strict=True) for line in part
+    ]
+    table = pd.DataFrame(whole)
+    table["layer"] = table["layer"].astype("Int64")
+    table["n_classes"] = table["n_classes"].astype("Int64")
+    own = [name for line in whole for name in line if name not in (*COLUMNS, *_INTERNAL)]
+    order = (*COLUMNS, *dict.fromkeys(own))
+    return table[[column for column in order if column in table]]
+
+
+_INTERNAL = ("solver", "unfinished", "constant", "straddling")
+"""What a line says to the notes and not to the table."""
+
+
+def _shared(measured: Measurement) -> dict[str, Any]:
     import pandas as pd
 
     chosen = measured.plan
     classes = chosen.task == "class"
-    shared = {
+    return {
         "label": chosen.label,
         "n": len(chosen.index),
         "n_groups": int(chosen.groups.max()) + 1,
@@ -86,38 +134,3 @@ def _table(lines: list[dict[str, Any]], measured: Measurement) -> pd.DataFrame:
         "unit": "accuracy" if classes else "R2",
         "estimator": measured.kind.estimator(chosen.task),
     }
-    table = pd.DataFrame([line | shared for line in lines])
-    table["layer"] = table["layer"].astype("Int64")
-    table["n_classes"] = table["n_classes"].astype("Int64")
-    return table[[column for column in COLUMNS if column in table]]
-
-
-def _cautions(chosen: Plan, measured: Measurement, lines: Sequence[dict[str, Any]]) -> list[str]:
-    """What a reader of this table must know."""
-    notes = [f"{measured.kind.rule}; {_solvers(lines)}"]
-    train, width = len(chosen.index) * (chosen.folds - 1) // chosen.folds, lines[0]["width"]
-    if train < 2 * width:
-        notes.append(
-            f"{train:,} training rows for {width:,} features: below two rows a feature a linear "
-            "probe can separate random labels, so trust selectivity, not accuracy"
-        )
-    groups = int(chosen.groups.max()) + 1
-    if groups < 20:
-        notes.append(f"intervals rest on {groups} groups only, and are likely too narrow")
-    if measured.control and chosen.types is None:
-        notes.append("no control task: rows are not words, so there are no word types")
-    unfinished = sum(line["unfinished"] for line in lines)
-    if unfinished:
-        notes.append(f"{unfinished} probes stopped before they had converged")
-    best = max(lines, key=lambda line: line["value"])
-    if best.get("selectivity", 1.0) < 0.1 * max(best["value"], 0):
-        notes.append(
-            f"the best probe does nearly as well on random labels per word "
-            f"({best['control']:.3f}): it may know the words, not the label"
-        )
-    notes.append("a probe shows what can be read off a layer, not what the model uses")
-    return notes
-
-
-def _solvers(lines: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(dict.fromkeys(line["solver"] for line in lines))

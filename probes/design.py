@@ -86,6 +86,13 @@ class Design:
         """Features, without the column of ones."""
         return self.x.shape[1] - 1
 
+    @property
+    def constant(self) -> int:
+        """Features that do not vary over all rows."""
+        # They alone have nothing but zeros, and were divided by 1.
+        among = (self.scale == 1).nonzero()[:, 0]
+        return int((self.x[:, among] == 0).all(0).sum())
+
     def fold(self, fold: int) -> slice:
         return slice(self.bounds[fold], self.bounds[fold + 1])
 

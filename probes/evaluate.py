@@ -22,9 +22,12 @@ from layerscope.probes.controls import (
 from layerscope.probes.design import Design
 from layerscope.probes.engine import Solver, engine
 from layerscope.probes.intervals import Floats, GroupBootstrap
-from layerscope.probes.kinds.kind import LabelKind, Work
+from layerscope.probes.kinds.kind import Further, LabelKind, Work
 from layerscope.probes.kinds.linear import Linear
 from layerscope.probes.rows import Plan
+
+Designs = dict[str, Design]
+"""Device -> the rows of one site."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Measurement:
     draws: int = 1000
     control: bool = True
     """Whether to train the control task, where rows are words."""
+    further: Further | None = None
+    """The other label that the kind asks for, on the rows of the plan."""
 
     @cached_property
     def targets(self) -> Tensor:
@@ -93,39 +98,49 @@ class Measurement:
         scale = (control - self.means[1]) ** 2
         return float(1 - scale[~seen].sum() / scale.sum())
 
-    def score(self, site: str, x: Tensor) -> dict[str, Any]:
+    def score(self, site: str, x: Tensor, designs: Designs | None = None) -> dict[str, Any]:
         """One line of the table.
 
         Args:
             site: For messages.
             x: ``[rows, width]`` activations in the order of the plan.
+            designs: The same rows as they are already laid out, by device; filled where they are
+                not.
 
         Raises:
             ValueError: activations that are NaN or infinite.
         """
-        return self._score(site, x, len(self.targets))
+        return self._score(site, x, len(self.targets), designs)
 
-    def twin(self, site: str, x: Tensor) -> dict[str, Any]:
+    def twin(self, site: str, x: Tensor, designs: Designs | None = None) -> dict[str, Any]:
         """The columns of the untrained twin: the same probe on its activations at these rows."""
-        line = self._score(f"{site} of the twin", x, 1)
+        line = self._score(f"{site} of the twin", x, 1, designs)
         return {"twin": line["value"], "twin_low": line["ci_low"], "twin_high": line["ci_high"]}
 
-    def _score(self, site: str, x: Tensor, tasks: int) -> dict[str, Any]:
-        check_finite(site, x, self.plan.index)
-        classes = len(self.plan.classes)
+    def _score(self, site: str, x: Tensor, tasks: int, designs: Designs | None) -> dict[str, Any]:
+        plan, classes = self.plan, len(self.plan.classes)
         solver = engine(self.solver, x.numel() * max(1, classes), device=self.device)
-        design = Design.of(x, self.plan.bounds, device=solver.device)
+        designs = {} if designs is None else designs
+        if solver.device not in designs:
+            check_finite(site, x, plan.index)
+            designs[solver.device] = Design.of(x, plan.bounds, device=solver.device)
+        design = designs[solver.device]
         targets = self.targets[:tasks].to(solver.device)
-        found = self.kind.predict(
-            Work(design, targets, classes, solver, self.plan.groups, self.seed)
+        work = Work(
+            design, targets, classes, solver, plan.groups, self.seed, plan.index, self.further
         )
+        found = self.kind.predict(work)
         losses = [self._losses(task, guess) for task, guess in enumerate(found.values)]
-        return self._line(losses, found.values[0]) | {
-            "width": design.width,
-            "lambda": median(found.penalties) if found.penalties else float("nan"),
-            "solver": str(solver),
-            "unfinished": found.unfinished,
-        }
+        return (
+            self._line(losses, found.values[0])
+            | dict(found.columns)
+            | {
+                "width": design.width,
+                "lambda": median(found.penalties) if found.penalties else float("nan"),
+                "solver": str(solver),
+                "unfinished": found.unfinished,
+            }
+        )
 
     def _losses(self, task: int, predicted: NDArray[Any]) -> Losses:
         truth = self.targets[task].numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.probes.finding import kind_of
+from layerscope.probes.finding import DEFAULTS, kind_of
 from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
 
 if TYPE_CHECKING:
@@ -30,7 +30,27 @@ def curves(table: pd.DataFrame) -> go.Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    places, ticks = _places(table)
+    for trace in traces(table):
+        figure.add_scatter(**trace)
+    figure.update_layout(
+        title=f"{plain(table['label'].iloc[0])} by layer",
+        xaxis=layer_axis(table),
+        yaxis={"title": _axis_title(table), "rangemode": "tozero"},
+        hovermode="closest",
+    )
+    return themed(figure)
+
+
+def layer_axis(table: pd.DataFrame) -> dict[str, Any]:
+    """The x axis: layers, or sites in their order where they have none."""
+    ticks = _places(table)[1]
+    return {"title": "layer", "tickvals": list(ticks), "ticktext": list(ticks.values())}
+
+
+def traces(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Arguments of the `go.Scatter`s of one label."""
+    drawn: list[dict[str, Any]] = []
+    places, _ = _places(table)
     kinds = table["site"].map(kind_of)
     by_layer = bool(table["layer"].notna().all())
     shown = list(dict.fromkeys(kinds)) if by_layer else [None]
@@ -38,23 +58,16 @@ def curves(table: pd.DataFrame) -> go.Figure:
         chosen = kinds == kind if kind is not None else kinds.notna()
         part, x = table[chosen], places[chosen]
         color = COLORS["value"] if len(shown) == 1 else SEQUENCE[number % len(SEQUENCE)]
-        name = _NAMES["value"] if len(shown) == 1 else str(kind)
-        _band(figure, part, x, "value", color)
+        name = reader(table) if len(shown) == 1 else str(kind)
+        drawn += _band(part, x, "value", color)
         for column in ("twin", "control"):
             if column in part and part[column].notna().any():
                 own = COLORS[column] if len(shown) == 1 else color
                 label = _NAMES[column] if number == 0 else None
-                _band(figure, part, x, column, own, opacity=0.1)
-                figure.add_scatter(**_line(part, x, column, own, label))
-        figure.add_scatter(**_line(part, x, "value", color, name))
-    figure.add_scatter(**_baseline(table, places))
-    figure.update_layout(
-        title=f"{plain(table['label'].iloc[0])} by layer",
-        xaxis={"title": "layer", "tickvals": list(ticks), "ticktext": list(ticks.values())},
-        yaxis={"title": _axis_title(table), "rangemode": "tozero"},
-        hovermode="closest",
-    )
-    return themed(figure)
+                drawn += _band(part, x, column, own, opacity=0.1)
+                drawn.append(_line(part, x, column, own, label))
+        drawn.append(_line(part, x, "value", color, name))
+    return [*drawn, _baseline(table, places)]
 
 
 def bars(table: pd.DataFrame) -> go.Figure:
@@ -67,7 +80,7 @@ def bars(table: pd.DataFrame) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=[line[c] for c in columns],
-            y=[_NAMES[c] for c in columns],
+            y=[reader(table) if c == "value" else _NAMES[c] for c in columns],
             orientation="h",
             marker={"color": [COLORS[c] for c in columns]},
             error_x=_errors(line, columns),
@@ -83,6 +96,12 @@ def bars(table: pd.DataFrame) -> go.Figure:
         yaxis={"automargin": True},
     )
     return themed(figure)
+
+
+def reader(table: pd.DataFrame) -> str:
+    """What the probe is called in legends: its estimator, unless it is the default one."""
+    estimator = str(table["estimator"].iloc[0])
+    return _NAMES["value"] if estimator in DEFAULTS else plain(estimator)
 
 
 def _places(table: pd.DataFrame) -> tuple[pd.Series[Any], dict[Any, str]]:
@@ -128,19 +147,12 @@ def _hover(line: pd.Series[Any], column: str, low: str, high: str) -> str:
 
 
 def _band(
-    figure: go.Figure,
-    part: pd.DataFrame,
-    x: pd.Series[Any],
-    column: str,
-    color: str,
-    opacity: float = 0.18,
-) -> None:
+    part: pd.DataFrame, x: pd.Series[Any], column: str, color: str, opacity: float = 0.18
+) -> list[dict[str, Any]]:
     low, high = _INTERVALS[column]
     if low not in part or len(part) < 2:
-        return
-    figure.add_scatter(
-        **band(x, part[low], part[high], color, opacity),
-    )
+        return []
+    return [band(x, part[low], part[high], color, opacity)]
 
 
 def _baseline(table: pd.DataFrame, places: pd.Series[Any]) -> dict[str, Any]:

@@ -39,44 +39,71 @@ COLUMNS = (
 )
 """Order of the table's columns; docs/probes.md says what each one means."""
 
+DEFAULTS = ("multinomial logistic, L2", "ridge")
+"""Estimators of the default kind, which an answer need not name."""
+
 
 @dataclass(frozen=True)
 class ProbeFinding(Finding):
-    """What a linear probe reads off each site, with interval, baseline, control and twin."""
+    """What a probe reads off each site, with interval, baseline, control and twin."""
 
-    question: ClassVar[str] = "What can be read off each layer by a linear probe?"
+    question: ClassVar[str] = "What can a probe read off each layer?"
 
     def answer(self) -> str:
-        """The best site with its interval, and what it is to be held against."""
-        table, best = self.table, self.best
-        classes = best["unit"] == "accuracy"
-        measure = "accuracy" if classes else "R²"
-        where = "is read best at" if len(table) > 1 else "is read at"
-        against = [f"majority {best['baseline']:.3f}"] if classes else ["predicting the mean is 0"]
-        if _has(table, "control"):
-            against.append(f"control {best['control']:.3f} (selectivity {best['selectivity']:.3f})")
-        if _has(table, "twin"):
-            against.append(f"untrained twin {best['twin']:.3f}")
-        first = table[table["layer"] == -1]
-        if len(first) and best["site"] != first["site"].iloc[0]:
-            against.append(f"{first['value'].iloc[0]:.3f} at the embeddings")
-        return (
-            f"{best['label']} {where} {best['site']}: {measure} {best['value']:.3f} "
-            f"({best['ci_low']:.3f} to {best['ci_high']:.3f}), against {', '.join(against)}; "
-            f"{best['n']:,} rows in {best['n_groups']:,} groups."
-        )
+        """For each label the best site with its interval, and what it is to be held against."""
+        return " ".join(_answer(part) for part in self.by_label.values())
 
     @property
     def best(self) -> dict[str, Any]:
-        """The line of the highest value."""
-        line = self.table.iloc[int(self.table["value"].argmax())]
-        return {str(column): value for column, value in line.items()}
+        """The line of the highest value; of several labels, of the first one."""
+        return best_line(next(iter(self.by_label.values())))
+
+    @property
+    def by_label(self) -> dict[str, pd.DataFrame]:
+        """The lines of each label, in the order asked."""
+        labels = self.table["label"]
+        return {str(label): self.table[labels == label] for label in labels.unique()}
 
     def figure(self) -> go.Figure:
-        """Value by layer with its interval, above control, baseline and twin; bars for one site."""
-        from layerscope.probes.figure import bars, curves
+        """Value by layer with its interval, above control, baseline and twin; bars for one site.
 
-        return bars(self.table) if len(self.table) == 1 else curves(self.table)
+        Several labels get a panel each, or, for one site, a line each.
+        """
+        from layerscope.probes.figure import bars, curves
+        from layerscope.probes.panels import label_dots, label_panels
+
+        several, single = len(self.by_label) > 1, self.table["site"].nunique() == 1
+        if several:
+            return label_dots(self.table) if single else label_panels(self.by_label)
+        return bars(self.table) if single else curves(self.table)
+
+
+def best_line(table: pd.DataFrame) -> dict[str, Any]:
+    """The line of the highest value."""
+    line = table.iloc[int(table["value"].argmax())]
+    return {str(column): value for column, value in line.items()}
+
+
+def _answer(table: pd.DataFrame) -> str:
+    """One sentence on one label."""
+    best = best_line(table)
+    classes = best["unit"] == "accuracy"
+    measure = "accuracy" if classes else "R²"
+    by = "" if best["estimator"] in DEFAULTS else f" by {best['estimator']}"
+    where = "is read best at" if len(table) > 1 else "is read at"
+    against = [f"majority {best['baseline']:.3f}"] if classes else ["predicting the mean is 0"]
+    if _has(table, "control"):
+        against.append(f"control {best['control']:.3f} (selectivity {best['selectivity']:.3f})")
+    if _has(table, "twin"):
+        against.append(f"untrained twin {best['twin']:.3f}")
+    first = table[table["layer"] == -1]
+    if len(first) and best["site"] != first["site"].iloc[0]:
+        against.append(f"{first['value'].iloc[0]:.3f} at the embeddings")
+    return (
+        f"{best['label']} {where} {best['site']}{by}: {measure} {best['value']:.3f} "
+        f"({best['ci_low']:.3f} to {best['ci_high']:.3f}), against {', '.join(against)}; "
+        f"{best['n']:,} rows in {best['n_groups']:,} groups."
+    )
 
 
 def kind_of(site: str) -> str:

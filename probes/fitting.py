@@ -1,11 +1,12 @@
-"""Fitting linear readouts: `LogisticFit` and `RidgeFit` grow with data, `fit` does all at once.
+"""Fitting readouts: `LogisticFit` and `RidgeFit` grow with data, `fit` does all at once.
 
-Each ends in a `LinearReadout`, which no longer learns and only applies.
+Each ends in a `Readout`, which no longer learns and only applies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from layerscope.probes.design import Design, Fit
 from layerscope.probes.engine import Solver, engine
+from layerscope.probes.ensemble import further_of
 from layerscope.probes.evaluate import check_finite
-from layerscope.probes.kinds import Kind, label_kind
-from layerscope.probes.kinds.kind import Work
+from layerscope.probes.kinds import Kind, as_kind, label_kind
+from layerscope.probes.kinds.kind import Further, Work
 from layerscope.probes.kinds.linear import linear_readout
 from layerscope.probes.labels import Task, class_codes
 from layerscope.probes.readouts.linear import LinearReadout
@@ -125,6 +127,22 @@ def fit(
         ValueError: one class only, rows and labels of different lengths, NaN activations, too
             few groups for the folds, or a kind that needs more than rows and labels.
     """
+    return _fit(x, y, kind, groups, task, folds, seed, solver)
+
+
+def _fit(
+    x: Tensor,
+    y: Sequence[Any] | Tensor | NDArray[Any],
+    kind: str | Kind,
+    groups: Sequence[Any] | NDArray[Any] | None,
+    task: Task | None,
+    folds: int,
+    seed: int,
+    solver: Solver,
+    index: NDArray[np.int64] | None = None,
+    further: Further | None = None,
+) -> Readout:
+    """As `fit`, with what only rows of a store have: where they are, and their other label."""
     import pandas as pd
 
     from layerscope.corpus.splits import group_folds
@@ -140,7 +158,10 @@ def fit(
     by = engine(solver, x.numel() * max(1, len(classes)))
     design = Design.of(x[torch.from_numpy(order)], bounds.tolist(), device=by.device)
     target = torch.from_numpy(values[order]).to(by.device)[None]
-    return chosen.fit(Work(design, target, len(classes), by, owners[order], seed), classes)
+    where = order if index is None else index[order]
+    also = None if further is None else replace(further, codes=further.codes[order])
+    work = Work(design, target, len(classes), by, owners[order], seed, where, also)
+    return chosen.fit(work, classes)
 
 
 def fit_readout(
@@ -159,16 +180,24 @@ def fit_readout(
 
     Its accuracy on the rows it was trained on says nothing: `probe` measures what it is worth.
     """
-    from dataclasses import replace
-
     from layerscope.probes.stored import stored_sites
 
     name = stored_sites(store, site)[0]
     rows = plan(store, label, task=task, folds=folds, max_rows=max_rows, seed=seed)
     y = [rows.classes[code] for code in rows.values] if rows.classes else rows.values
     x = store[name][rows.index]
-    readout = fit(
-        x, y, kind=kind, groups=rows.groups, task=rows.task, folds=folds, seed=seed, solver=solver
+    chosen = as_kind(kind)
+    readout = _fit(
+        x,
+        y,
+        chosen,
+        rows.groups,
+        rows.task,
+        folds,
+        seed,
+        solver,
+        rows.index,
+        further_of(store, chosen, rows),
     )
     about = {"store_key": store.key, "rows": len(x), "notes": list(rows.notes)}
     return replace(readout, site=name, label=rows.label, about=about)

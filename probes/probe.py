@@ -1,8 +1,9 @@
-"""`probe`: what can be read off each layer by a linear readout, beside what that is worth."""
+"""`probe`: what can be read off each layer, beside what that is worth."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def probe(
     layer: Layers = "all",
     data: Corpus | Samples | Any = None,
     *,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     kind: str | Kind = "linear",
     task: Task | None = None,
     twin: bool | Store = False,
@@ -43,7 +44,7 @@ def probe(
     max_rows: int = 50_000,
     progress: bool = True,
 ) -> ProbeFinding:
-    """How well a linear probe reads a label off each layer, cross-validated by group.
+    """How well a probe reads a label off each layer, cross-validated by group.
 
     Args:
         model_or_store: A model (its activations are extracted first, and cached), or a store or
@@ -51,7 +52,8 @@ def probe(
         layer: An int, a site, a pattern, a list of these, or ``"all"``: every ``resid_post``,
             and ``embed`` as the baseline of the input where there is one.
         data: For a model: a corpus or what `layerscope.read` accepts; None takes the bundled one.
-        label: Column to predict; None takes the only one, or ``upos``.
+        label: Column to predict; None takes the only one, or ``upos``. A list of columns gives
+            one table with lines for each; those on the same rows share them and their folds.
         kind: ``"linear"``: multinomial logistic regression for classes, ridge for numbers; or
             another of `layerscope.probes.kinds`, by name or as an instance with options.
         task: ``"class"`` or ``"number"``; None decides by the values.
@@ -69,15 +71,16 @@ def probe(
         progress: Whether to show bars.
 
     Returns:
-        A `ProbeFinding`, one line per site.
+        A `ProbeFinding`, one line per site and label.
 
     Raises:
         LookupError: unknown label or site, with the nearest names.
-        ValueError: a label with one class, with classes too rare for the folds, or missing
+        ValueError: a kind that reads one label given several; a label with one class, with classes too rare for the folds, or missing
             everywhere; too few groups; activations that are NaN or infinite.
     """
     started = time.perf_counter()
     chosen_kind = as_kind(kind)
+    _check_labels(label, chosen_kind)
     source = source_of(
         model_or_store,
         layer,
@@ -90,8 +93,20 @@ def probe(
         seed=seed,
         progress=progress,
     )
+    labels = () if label is None or isinstance(label, str) else tuple(label)
     asked = Asked(
-        layer, label, task, control, pieces, folds, seed, solver, device, max_rows, progress
+        layer=layer,
+        label=_one(label),
+        task=task,
+        control=control,
+        pieces=pieces,
+        folds=folds,
+        seed=seed,
+        solver=solver,
+        device=device,
+        max_rows=max_rows,
+        progress=progress,
+        labels=labels if len(labels) > 1 else (),
     )
     if isinstance(chosen_kind, SourceKind):
         finding = chosen_kind.measure(source, asked)
@@ -99,3 +114,19 @@ def probe(
         finding = measure_label(source, chosen_kind, asked)
     seconds = round(time.perf_counter() - started, 2)
     return replace(finding, provenance=replace(finding.provenance, seconds=seconds))
+
+
+def _check_labels(label: str | Sequence[str] | None, kind: Kind) -> None:
+    if label is None or isinstance(label, str):
+        return
+    if not label:
+        raise ValueError("no labels asked for: give a column, a list of them, or None")
+    if len(label) > 1 and isinstance(kind, SourceKind):
+        raise ValueError(
+            f"kind={kind.name!r} reads one label at a time, not {', '.join(map(repr, label))}"
+        )
+
+
+def _one(label: str | Sequence[str] | None) -> str | None:
+    """The label, or the first of several."""
+    return label if label is None or isinstance(label, str) else label[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from layerscope.finding import Provenance
@@ -13,7 +12,7 @@ from layerscope.probes.sources import Source
 def provenance(source: Source, kind: Kind, asked: Asked, **more: Any) -> Provenance:
     """Provenance of a finding of this kind; `more` are parameters that were decided on the way."""
     layer = asked.layer
-    options = {item.name: getattr(kind, item.name) for item in fields(kind)}  # type: ignore[arg-type]
+    options = kind.options()
     parameters = {
         "layer": layer if isinstance(layer, (int, str)) else list(layer),
         "label": asked.label,

@@ -60,7 +60,7 @@ def logistic(
         Weights ``[fits, classes, width + 1]`` that sum to zero over the classes.
     """
     with full_precision():
-        bound = _Bound(design, targets, fits, classes)
+        bound = Bound(design, targets, fits, classes)
         shape = (len(fits), classes, design.width + 1)
         best = torch.zeros(shape, device=design.x.device) if start is None else start.clone()
         ahead = best.clone()
@@ -151,12 +151,17 @@ class RidgePath:
 
     def weights(self, target: int, l2: float) -> Tensor:
         """``[width + 1]`` for rows that end in 1."""
-        inner = self.loads[target] / (self.values + l2).clamp_min(1e-12)
-        weights = (self.vectors @ inner) * self.unscale
-        return torch.cat([weights, (self.center[target] - self.mean @ weights)[None]])
+        return self.all_weights(l2, slice(target, target + 1))[0]
+
+    def all_weights(self, l2: float, targets: slice = slice(None)) -> Tensor:
+        """``[targets, width + 1]`` for rows that end in 1."""
+        inner = self.loads[targets] / (self.values + l2).clamp_min(1e-12)
+        weights = (inner @ self.vectors.T) * self.unscale
+        bias = self.center[targets] - weights @ self.mean
+        return torch.cat([weights, bias[:, None]], 1)
 
 
-class _Bound:
+class Bound:
     """Gradients of many fits, and the steps that Boehning's bound allows."""
 
     def __init__(self, design: Design, targets: Tensor, fits: Sequence[Fit], classes: int) -> None:

@@ -37,7 +37,7 @@ def source_of(
     data: Corpus | Samples | Any = None,
     twin: bool | Store = False,
     *,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     labelled: bool = True,
     rows: str | None = None,
     tokenizer: Any = None,
@@ -51,7 +51,7 @@ def source_of(
         layer: Sites, as `probe` takes them.
         data: For a model only; None takes the bundled corpus.
         twin: True also extracts the untrained twin; or its store.
-        label: What is to be read; None means the only one, or ``upos``.
+        label: What is to be read, or several; None means the only one, or ``upos``.
         labelled: Refuse data without that label before the model runs.
         rows: Row rule for `extract`; None takes its default.
         seed: Of the twin.
@@ -101,7 +101,7 @@ def from_model(
     data: Corpus | Samples | Any,
     twin: bool | Store,
     *,
-    label: str | None,
+    label: str | Sequence[str] | None,
     labelled: bool,
     rows: str | None,
     tokenizer: Any,
@@ -116,7 +116,9 @@ def from_model(
 
     corpus = bundled() if data is None else read(data)
     if isinstance(corpus, Corpus) and labelled:
-        label_of(corpus, label)  # a label that is not there is refused before the model runs
+        # A label that is not there is refused before the model runs.
+        for name in [label] if label is None or isinstance(label, str) else label:
+            label_of(corpus, name)
     layers = _with_input(model) if layer == "all" else layer
 
     def run(module: nn.Module, tokens: Any) -> Store:

@@ -6,19 +6,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layerscope.probes.kinds.ast import AST as AST
+    from layerscope.probes.kinds.ccs import CCS as CCS
+    from layerscope.probes.kinds.clue import CLUE as CLUE
+    from layerscope.probes.kinds.concepts import Concepts as Concepts
     from layerscope.probes.kinds.kind import Kind as Kind
     from layerscope.probes.kinds.kind import LabelKind
+    from layerscope.probes.kinds.lda import LDA as LDA
     from layerscope.probes.kinds.linear import Linear as Linear
+    from layerscope.probes.kinds.low_rank import LowRank as LowRank
+    from layerscope.probes.kinds.mass_mean import MassMean as MassMean
+    from layerscope.probes.kinds.mdl import MDL as MDL
+    from layerscope.probes.kinds.mlp import MLP as MLP
+    from layerscope.probes.kinds.pooling import Pooling as Pooling
+    from layerscope.probes.kinds.prototypes import Prototypes as Prototypes
+    from layerscope.probes.kinds.ridge import Ridge as Ridge
+    from layerscope.probes.kinds.scalar_mix import ScalarMix as ScalarMix
+    from layerscope.probes.kinds.structural import Structural as Structural
 
 _HOME = {
+    "pooling": ("pooling", "Pooling"),
+    "scalar_mix": ("scalar_mix", "ScalarMix"),
+    "clue": ("clue", "CLUE"),
     "linear": ("linear", "Linear"),
+    "ccs": ("ccs", "CCS"),
+    "mdl": ("mdl", "MDL"),
+    "structural": ("structural", "Structural"),
+    "ast": ("ast", "AST"),
+    "ridge": ("ridge", "Ridge"),
+    "mass_mean": ("mass_mean", "MassMean"),
+    "lda": ("lda", "LDA"),
+    "low_rank": ("low_rank", "LowRank"),
+    "mlp": ("mlp", "MLP"),
+    "prototypes": ("prototypes", "Prototypes"),
+    "concepts": ("concepts", "Concepts"),
 }
 """Name -> file and class."""
 
-NAMES = tuple(_HOME)
+NAMES = ("linear", *sorted(_HOME.keys() - {"linear"}))
 _CLASSES = {found: home for home, found in _HOME.values()}
 
-__all__ = ["NAMES", "Kind", "Linear", "as_kind"]
+__all__ = [
+    "AST",
+    "CCS",
+    "CLUE",
+    "LDA",
+    "MDL",
+    "MLP",
+    "NAMES",
+    "Concepts",
+    "Kind",
+    "Linear",
+    "LowRank",
+    "MassMean",
+    "Pooling",
+    "Prototypes",
+    "Ridge",
+    "ScalarMix",
+    "Structural",
+    "as_kind",
+]
 
 
 def as_kind(kind: str | Kind) -> Kind:

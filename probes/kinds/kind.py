@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -35,6 +36,19 @@ class Work:
     groups: NDArray[np.int64]
     """``[rows]`` what must not straddle a split."""
     seed: int = 0
+    index: NDArray[np.int64] | None = None
+    """``[rows]`` where each row is in the store; None where there is none."""
+    further: Further | None = None
+    """The other label of these rows, for a kind that asks for one."""
+
+
+@dataclass(frozen=True)
+class Further:
+    """A second label column on the rows of a `Work`."""
+
+    codes: NDArray[np.int64]
+    """``[rows]`` class numbers; -1 where a row has none."""
+    classes: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,8 @@ class Predictions:
     """The one chosen for each fold; empty where there is none."""
     unfinished: int = 0
     """Probes that stopped before they had converged."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """What this kind adds to the line of the site in the table."""
 
 
 class Kind(ABC):
@@ -57,6 +73,10 @@ class Kind(ABC):
     rows: ClassVar[str | None] = None
     """Row rule that `extract` uses for a model where the user names none."""
 
+    def options(self) -> dict[str, Any]:
+        """Its options as JSON values, for the provenance of what it measured."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+
 
 class LabelKind(Kind):
     """Predicts the label of each row from one site; scored by cross-validation."""
@@ -65,6 +85,10 @@ class LabelKind(Kind):
     """What it can predict."""
     rule: ClassVar[str]
     """One clause for the notes: how features are scaled and what is tuned."""
+
+    def further_label(self) -> str | None:
+        """Another label column that it needs on the same rows."""
+        return None
 
     @abstractmethod
     def estimator(self, task: Task) -> str:
@@ -94,6 +118,8 @@ class Asked:
     device: str | None = None
     max_rows: int = 50_000
     progress: bool = True
+    labels: tuple[str, ...] = ()
+    """All labels, where there are several; `label` is then the first."""
 
 
 class SourceKind(Kind):

@@ -54,9 +54,13 @@ class Linear(LabelKind):
         return regress(work.engine, work.design, work.targets, self.l2)
 
     def fit(self, work: Work, classes: tuple[Any, ...]) -> LinearReadout:
-        trained = _Training(work, classes)
-        l2 = trained.best() if self.l2 is None else self.l2
-        return linear_readout(work.design, trained([Fit(0, (), l2)])[0], classes=classes, l2=l2)
+        l2 = self.best_penalty(work, classes)
+        weights = _Training(work, classes)([Fit(0, (), l2)])[0]
+        return linear_readout(work.design, weights, classes=classes, l2=l2)
+
+    def best_penalty(self, work: Work, classes: tuple[Any, ...]) -> float:
+        """The penalty of least held-out loss over all folds, unless it is given."""
+        return _Training(work, classes).best() if self.l2 is None else self.l2
 
 
 def classify(
@@ -68,12 +72,12 @@ def classify(
         targets: ``[targets, rows]`` class numbers; the first chooses the penalties.
         l2: One penalty for all folds; None chooses each.
     """
-    penalties, start = _tuned(engine, design, targets[0], classes, l2)
-    fits = _fits(penalties, len(targets))
+    penalties, start = tuned(engine, design, targets[0], classes, l2)
+    fits = fits_of(penalties, len(targets))
     begin = torch.zeros(len(fits), classes, design.width + 1, device=design.x.device)
     begin[: len(penalties)] = start
     found = engine.logistic(design, targets, fits, classes=classes, tol=TOL, start=begin)
-    scores = _predict(design, fits, found.weights.to(design.x.device), len(targets))
+    scores = out_of_fold(design, fits, found.weights.to(design.x.device), len(targets))
     return Predictions(scores.argmax(-1).cpu().numpy(), tuple(penalties), found.unfinished)
 
 
@@ -87,7 +91,7 @@ def regress(
         l2: One penalty for all folds; None chooses each.
     """
     tried = NUMBER_L2 if l2 is None else (l2,)
-    trials = [Fit(0, _inner(fold, design.folds), l2) for fold in design.folds for l2 in tried]
+    trials = [Fit(0, inner(fold, design.folds), l2) for fold in design.folds for l2 in tried]
     weights = engine.ridge(design, targets, trials).weights.to(design.x.device)
     errors: list[list[float]] = [[] for _ in design.folds]
     for trial, weight in zip(trials, weights, strict=True):
@@ -95,13 +99,13 @@ def regress(
         missed = design.scores(choosing, weight)[:, 0] - targets[0, design.fold(choosing)]
         errors[tested].append(missed.square().sum().item())
     penalties = [tried[int(np.argmin(error))] for error in errors]
-    fits = _fits(penalties, len(targets))
+    fits = fits_of(penalties, len(targets))
     weights = engine.ridge(design, targets, fits).weights.to(design.x.device)
-    guesses = _predict(design, fits, weights, len(targets))[..., 0]
+    guesses = out_of_fold(design, fits, weights, len(targets))[..., 0]
     return Predictions(guesses.double().cpu().numpy(), tuple(penalties))
 
 
-def _tuned(
+def tuned(
     engine: Engine, design: Design, target: Tensor, classes: int, l2: float | None
 ) -> tuple[list[float], Tensor]:
     """For each fold the penalty of least cross-entropy on the next fold, and its weights.
@@ -114,7 +118,7 @@ def _tuned(
     entropy, weights, start = [], [], None
     tried = CLASS_L2 if l2 is None else (l2,)
     for strength in tried:
-        fits = [Fit(0, _inner(fold, design.folds), strength) for fold in design.folds]
+        fits = [Fit(0, inner(fold, design.folds), strength) for fold in design.folds]
         found = engine.logistic(
             thin, target[None], fits, classes=classes, tol=_TUNING_TOL, start=start
         )
@@ -126,16 +130,16 @@ def _tuned(
     return [tried[choice] for choice in best], chosen
 
 
-def _inner(fold: int, folds: range) -> tuple[int, int]:
+def inner(fold: int, folds: range) -> tuple[int, int]:
     """The fold that is tested, and the one that chooses the penalty for it."""
     return fold, (fold + 1) % len(folds)
 
 
-def _fits(penalties: Sequence[float], tasks: int) -> list[Fit]:
+def fits_of(penalties: Sequence[float], tasks: int) -> list[Fit]:
     return [Fit(task, (fold,), l2) for task in range(tasks) for fold, l2 in enumerate(penalties)]
 
 
-def _predict(design: Design, fits: Sequence[Fit], weights: Tensor, tasks: int) -> Tensor:
+def out_of_fold(design: Design, fits: Sequence[Fit], weights: Tensor, tasks: int) -> Tensor:
     """``[tasks, rows, outputs]``: every row by the probe that was trained without its fold."""
     parts: list[list[Tensor]] = [[] for _ in range(tasks)]
     for fit, weight in zip(fits, weights, strict=True):

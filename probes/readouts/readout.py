@@ -15,6 +15,14 @@ FORMAT = 2
 _KEY = "layerscope.readout"
 _HOME = {
     "linear": ("linear", "LinearReadout"),
+    "structural": ("structural", "StructuralReadout"),
+    "ast": ("ast", "AstReadout"),
+    "mlp": ("mlp", "MLPReadout"),
+    "prototypes": ("prototypes", "PrototypeReadout"),
+    "concepts": ("concepts", "ConceptReadout"),
+    "centroids": ("centroids", "CentroidReadout"),
+    "layer_mix": ("layer_mix", "LayerMixReadout"),
+    "pooled": ("pooled", "PooledReadout"),
 }
 """Kind in the file -> file and class here; nothing else is looked up by name."""
 

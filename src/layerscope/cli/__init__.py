@@ -11,10 +11,13 @@ import re
 import sys
 
 from layerscope.cli import data as data
+from layerscope.cli import geometry as geometry
 from layerscope.cli import lenses as lenses
 from layerscope.cli import probes as probes
 from layerscope.cli import reports as reports
+from layerscope.cli import surveys as surveys
 from layerscope.cli import what_if as what_if
+from layerscope.cli import words as words
 from layerscope.cli.app import CHECK_FAILED, REFUSED, app
 
 __all__ = ["CHECK_FAILED", "REFUSED", "app", "main"]

@@ -22,6 +22,7 @@ from layerscope.cli.options import (
     Tokenizer,
 )
 from layerscope.cli.printing import show
+from layerscope.probes.kinds import NAMES
 
 
 @app.command()
@@ -33,8 +34,15 @@ def probe(
         str | None, typer.Argument(help="Labelled texts, for a model; default: the bundled ones.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Which label to read; default: the only one, or upos.")
+        list[str] | None,
+        typer.Option(
+            help="Which label to read; give it several times for several. Default: the only one, "
+            "or upos."
+        ),
     ] = None,
+    kind: Annotated[
+        str, typer.Option(help=f"Kind of probe: {', '.join(NAMES)}; see docs/probe_kinds.md.")
+    ] = "linear",
     layers: Layers = "all",
     folds: Annotated[int, typer.Option(min=3, help="Cross-validation folds.")] = 5,
     seed: Seed = 0,
@@ -51,7 +59,7 @@ def probe(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read a label from every layer, beside its baseline, control and interval."""
+    """Read labels from every layer, beside their baselines, controls and intervals."""
     from layerscope.probes.probe import probe as measure
 
     options: dict[str, Any] = {} if rows is None else {"rows": rows}
@@ -59,7 +67,8 @@ def probe(
         loaded_or_store(source, data, device),
         sites(layers),
         None if data is None else texts(data, text, group, limit),
-        label=label,
+        label=label[0] if label and len(label) == 1 else label or None,
+        kind=kind,
         folds=folds,
         seed=seed,
         twin=twin,

@@ -15,6 +15,7 @@ from layerscope.corpus.corpus import Corpus
 from layerscope.corpus.files import files_at, kind_of
 from layerscope.corpus.labels import Asked, with_labels
 from layerscope.corpus.plain import read_plain, wrapped_note
+from layerscope.corpus.python_source import read_python
 from layerscope.corpus.records import Fields, MisfitError, Record, ignored, texts_of
 from layerscope.corpus.text import Text
 
@@ -28,7 +29,8 @@ TABLES: dict[str, Callable[[Path], Iterator[Record]]] = {
     ".tsv": partial(tables.csv_records, delimiter="\t"),
     ".parquet": tables.parquet_records,
 }
-KINDS = (".txt", ".conllu", *TABLES)
+_DATA = (".txt", ".conllu", *TABLES)
+KINDS = (*_DATA, ".py")
 
 
 @overload
@@ -64,7 +66,7 @@ def read(
     Args:
         source: One of
 
-            - a file: ``.txt .jsonl .json .csv .tsv .parquet .conllu``, each also ``.gz``;
+            - a file: ``.txt .jsonl .json .csv .tsv .parquet .conllu .py``, each also ``.gz``;
             - a folder, or a pattern such as ``"data/*.csv"``, of files of one kind, sorted by name;
             - a list of strings or of dicts, a dict of columns, a DataFrame, a
               `datasets.Dataset`;
@@ -75,7 +77,8 @@ def read(
         label: The labels to keep: a name, several, or ``{name in the data: new name}``. By
             default every other column.
         group: The column with what must not straddle a split. By default each text is its own
-            group; for ``.conllu``, ``"document"`` (the default) or ``"sentence"``.
+            group; for ``.conllu``, ``"document"`` (the default) or ``"sentence"``; for ``.py``, ``"file"``
+            (the default where there are several) or ``"definition"``.
         name: What reports call the data; by default the file's name.
 
     Returns:
@@ -149,7 +152,7 @@ def _records(source: Any) -> tuple[Callable[[], Iterator[Record]], str]:
 
 
 def _from_path(path: Path, text: str | None, group: str | None, name: str | None) -> Corpus:
-    files, folder = files_at(path, KINDS)
+    files, folder = _files(path)
     kind = kind_of(files[0], KINDS)
     title = name or path.resolve().name.removesuffix(".gz").removesuffix(kind)
     prefixes = [f"{file.relative_to(folder)}:" if folder else "" for file in files]
@@ -166,6 +169,16 @@ def _from_path(path: Path, text: str | None, group: str | None, name: str | None
     )
 
 
+def _files(path: Path) -> tuple[list[Path], Path | None]:
+    """The files that a path means; code in a folder of data is not what was meant."""
+    if path.is_dir():
+        try:
+            return files_at(path, _DATA)
+        except FileNotFoundError:
+            pass
+    return files_at(path, KINDS)
+
+
 def _reader(
     kind: str, text: str | None, group: str | None, first: Path
 ) -> tuple[Callable[..., Iterator[Text]], list[str]]:
@@ -174,6 +187,10 @@ def _reader(
         if text is not None:
             raise ValueError(f"text={text!r}: CoNLL-U has no columns of texts")
         return partial(read_conllu, group=group), []
+    if kind == ".py":
+        if text is not None:
+            raise ValueError(f"text={text!r}: the texts of a Python file are its functions")
+        return partial(read_python, group=group), []
     if group is not None:
         raise ValueError(f"group={group!r}: a .txt file has no columns; use .csv or .jsonl")
     return partial(read_plain, unit=text), wrapped_note(first) if text is None else []

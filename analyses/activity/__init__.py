@@ -1,0 +1,1 @@
+"""Parts of `sparsity` and `attention_modes`: what is counted while activations pass by."""

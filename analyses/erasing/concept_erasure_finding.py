@@ -1,0 +1,132 @@
+"""The finding of `concept_erasure`: what can be read, and whether the model used it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from layerscope.analyses.material.spoken import spoken
+from layerscope.finding import Finding
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+COLUMNS = (
+    "part",
+    "site",
+    "layer",
+    "label",
+    "method",
+    "measure",
+    "scope",
+    "value",
+    "ci_low",
+    "ci_high",
+    "before",
+    "after",
+    "balanced_before",
+    "balanced_after",
+    "baseline",
+    "null_mean",
+    "null_sd",
+    "matched_mean",
+    "matched_sd",
+    "beyond",
+    "beyond_low",
+    "beyond_high",
+    "rank",
+    "width",
+    "removed",
+    "n",
+    "n_groups",
+    "unit",
+    "estimator",
+)
+"""Order of the table's columns; docs/concept_erasure.md says what each one means."""
+SCRUBBED = "scrubbing"
+
+
+@dataclass(frozen=True)
+class ConceptErasureFinding(Finding):
+    """For each site and eraser: what a probe loses, and what the model loses."""
+
+    question: ClassVar[str] = "Is what can be read off a layer also used by the model?"
+
+    def answer(self) -> str:
+        """What is decodable, what erasing it costs the model, and what the controls cost."""
+        read = self.part("decodable")
+        method = "leace" if (read["method"] == "leace").any() else str(read["method"].iloc[0])
+        read = read[read["method"] == method]
+        best = read.iloc[int(read["before"].argmax())]
+        used = self.losses(method)
+        most = used.iloc[int(used["beyond"].fillna(-1e300).argmax())]
+        return f"{_decodable(best)} {_used(most)}{self._verdict(used)}"
+
+    def part(self, name: str) -> pd.DataFrame:
+        """Lines of ``decodable``, ``used`` or ``rederived``."""
+        return self.table[self.table["part"] == name]
+
+    def losses(self, method: str = "leace", scope: str = "all") -> pd.DataFrame:
+        """The change of the model's own loss, one line a site."""
+        lines = self.part("used")
+        chosen = (lines["measure"] == "loss") & (lines["scope"] == scope)
+        return lines[chosen & (lines["method"] == method)]
+
+    def used(self, method: str = "leace", scope: str = "all") -> list[str]:
+        """Sites where erasing the label costs more than every draw of the controls does on average.
+
+        That is: the interval of the loss beyond the dearer of the two controls lies above 0, and the
+        loss is more than two standard deviations of their draws above them.
+        """
+        return [
+            str(line["site"]) for _, line in self.losses(method, scope).iterrows() if _clear(line)
+        ]
+
+    def figure(self) -> go.Figure:
+        """Probe accuracy before and after, above the cost of erasing and that of the controls."""
+        from layerscope.analyses.erasing.concept_erasure_figure import draw
+
+        return draw(self.table)
+
+    def _verdict(self, used: pd.DataFrame) -> str:
+        clear = [str(line["site"]) for _, line in used.iterrows() if _clear(line)]
+        if not clear:
+            return " So it is decodable, but not seen to be used at any of these sites."
+        if len(clear) == len(used):
+            return (
+                " So it is decodable and used, at every site."
+                if len(used) > 1
+                else " So it is used."
+            )
+        return f" So it is used at {len(clear)} of {len(used)} sites: {', '.join(clear)}."
+
+
+def _clear(line: pd.Series[Any]) -> bool:
+    dearer = "matched" if line["matched_mean"] >= line["null_mean"] else "null"
+    beyond = line["value"] - line[f"{dearer}_mean"]
+    return bool(line["beyond_low"] > 0 and beyond > 2 * line[f"{dearer}_sd"])
+
+
+def _decodable(line: pd.Series[Any]) -> str:
+    measure = "accuracy" if line["measure"] == "accuracy" else "R²"
+    against = f"majority {line['baseline']:.3f}" if measure == "accuracy" else "0 for the mean"
+    return (
+        f"{line['label']} is read best at {line['site']}: {measure} {line['before']:.3f} ({against}), "
+        f"and {line['after']:.3f} after {line['method'].upper()} takes {line['rank']} of "
+        f"{line['width']} directions away."
+    )
+
+
+def _used(line: pd.Series[Any]) -> str:
+    between = spoken(line["ci_low"], line["ci_high"], ".3f")
+    text = (
+        f"Inside the model, erasing it changes the loss most beyond the controls at {line['site']}: by "
+        f"{line['value']:+.3f}{between} {line['unit']}"
+    )
+    if line["null_mean"] == line["null_mean"]:
+        text += (
+            f", against {line['null_mean']:+.3f} for as many random directions and "
+            f"{line['matched_mean']:+.3f} for random directions of equal variance"
+        )
+    return text + f" ({line['n']:,} predictions in {line['n_groups']:,} groups)."

@@ -1,0 +1,1 @@
+"""Parts of `label_errors` and `slices`."""

@@ -1,0 +1,151 @@
+"""What was given to `similarity`, as stores with names: models are run, folders opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from layerscope.probes.sources import Layers, Source, source_of
+from layerscope.store import Store
+
+Given = nn.Module | Store | str | Path
+UNTELLING = ("hf", "model", "checkpoint", "store", "final")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How models are run."""
+
+    data: Any
+    layer: Layers
+    rows: str | None
+    tokenizer: Any
+    seed: int
+    progress: bool
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of what is compared."""
+
+    name: str
+    source: Source
+
+    @property
+    def store(self) -> Store:
+        return self.source.store
+
+
+def sides_of(
+    a: Given | Sequence[Given] | Mapping[Any, Given],
+    b: Given | None,
+    asked: Asked,
+    *,
+    layer_b: Layers | None = None,
+    twin: bool | Store = False,
+) -> tuple[str, list[Side]]:
+    """What is compared (``within``, ``between`` or ``steps``) and the sides of it.
+
+    Raises:
+        ValueError: a list of checkpoints with b or twin, or two models with a twin.
+    """
+    if isinstance(a, (list, tuple, Mapping)):
+        if b is not None or twin is not False:
+            raise ValueError("several checkpoints are compared with the last; leave b and twin out")
+        names, given = checkpoints(a)
+        return "steps", [Side(n, opened(g, asked)) for n, g in zip(names, given, strict=True)]
+    one = cast("Given", a)
+    if b is None:
+        return "within", [Side(names_of([one])[0], opened(one, asked, twin=twin))]
+    if twin is not False:
+        raise ValueError("with two models the twin is a third one; give it as b")
+    asked = replace(asked, rows=asked.rows or row_rule([one, b], asked.tokenizer))
+    other = replace(asked, layer=asked.layer if layer_b is None else layer_b)
+    names = names_of([one, b])
+    return "between", [Side(names[0], opened(one, asked)), Side(names[1], opened(b, other))]
+
+
+def opened(given: Given, asked: Asked, *, twin: bool | Store = False) -> Source:
+    """The store of a model or folder; a folder without a store is loaded as a model.
+
+    Raises:
+        TypeError: neither a model, a store nor a path.
+        ValueError: data given, and a store that brings its own rows.
+    """
+    if isinstance(given, (str, Path)) and not (Path(given) / "store.json").is_file():
+        from layerscope.hooks.load import load_model
+
+        given = load_model(given)
+    if not isinstance(given, (nn.Module, Store, str, Path)):
+        raise TypeError(
+            f"compare models, stores or their folders, not {type(given).__name__}; several "
+            "checkpoints as a list or a dict"
+        )
+    return source_of(
+        given,
+        asked.layer,
+        asked.data if isinstance(given, nn.Module) else None,
+        twin,
+        labelled=False,
+        rows=asked.rows,
+        tokenizer=asked.tokenizer,
+        seed=asked.seed,
+        progress=asked.progress,
+    )
+
+
+def names_of(given: Sequence[Given]) -> list[str]:
+    """A short name for each: the folder, where that tells them apart; else a, b, c."""
+    found = [_folder(one) for one in given]
+    if all(found) and len(set(found)) == len(found):
+        return [str(name) for name in found]
+    return [chr(ord("a") + i) if len(given) <= 26 else str(i) for i in range(len(given))]
+
+
+def checkpoints(given: Mapping[Any, Given] | Sequence[Given]) -> tuple[list[str], list[Given]]:
+    """Names and checkpoints in their order.
+
+    Raises:
+        ValueError: fewer than two.
+    """
+    if isinstance(given, Mapping):
+        names, items = [str(name) for name in given], list(given.values())
+    else:
+        items = list(given)
+        names = names_of(items)
+        names = names if names[0] != "a" else [str(i) for i in range(len(items))]
+    if len(items) < 2:
+        raise ValueError(f"checkpoints are compared with the last one; {len(items)} was given")
+    return names, items
+
+
+def _folder(given: Given) -> str | None:
+    if isinstance(given, Store):
+        return given.path.name
+    if isinstance(given, nn.Module):
+        path = getattr(getattr(given, "config", None), "name_or_path", "") or ""
+    else:
+        path = str(given)
+    parts = [part for part in Path(path).parts if part not in ("/", *UNTELLING)]
+    return parts[-1] if parts else None
+
+
+def row_rule(given: Sequence[Given], tokenizer: Any) -> str | None:
+    """``words`` where the models have different tokenizers, else None: `extract` decides."""
+    from layerscope.hooks.load import tokenizer_of
+
+    if tokenizer is not None or not all(isinstance(one, nn.Module) for one in given):
+        return None
+    vocabularies = []
+    for one in given:
+        if not getattr(getattr(one, "config", None), "name_or_path", ""):
+            return None
+        try:
+            vocabularies.append(tokenizer_of(one).get_vocab())  # type: ignore[arg-type]
+        except (AttributeError, LookupError, OSError, TypeError, ValueError):
+            return None  # extract says what is wrong with it
+    return None if all(v == vocabularies[0] for v in vocabularies[1:]) else "words"

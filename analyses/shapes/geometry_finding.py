@@ -1,0 +1,105 @@
+"""The finding of `geometry`: how many dimensions each layer fills, in words and as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from layerscope.analyses.material.spoken import spoken
+from layerscope.finding import Finding
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+COLUMNS = (
+    "part",
+    "site",
+    "layer",
+    "measure",
+    "rank",
+    "dimension",
+    "value",
+    "ci_low",
+    "ci_high",
+    "null_mean",
+    "null_sd",
+    "isotropic",
+    "twin",
+    "twin_low",
+    "twin_high",
+    "second_moment",
+    "largest",
+    "n",
+    "n_groups",
+    "width",
+    "unit",
+    "estimator",
+)
+"""Order of the table's columns; docs/geometry.md says what each one means."""
+
+
+@dataclass(frozen=True)
+class GeometryFinding(Finding):
+    """Dimension, spectrum and anisotropy of the rows of every site."""
+
+    question: ClassVar[str] = "How many dimensions do the rows of each layer fill, and how evenly?"
+
+    def answer(self) -> str:
+        """Range over the layers of dimension and mean cosine, with the site at each end."""
+        ratio, first = self.measure("participation_ratio"), self.table.iloc[0]
+        told = [f"participation ratio {_range(ratio, '.1f')} of {_widths(ratio)} dimensions"]
+        twonn = self.measure("twonn")
+        if len(twonn):
+            told.append(f"TwoNN dimension {_range(twonn, '.1f')}")
+        told.append(f"mean cosine of two rows {_range(self.measure('cosine'), '.2f')}")
+        centred = self.measure("cosine_centred")
+        if len(centred):
+            told[-1] += f" ({centred['value'].abs().max():.2f} at most without the mean)"
+        return f"{'; '.join(told)}. {first['n']:,} rows in {first['n_groups']:,} groups."
+
+    def measure(self, name: str) -> pd.DataFrame:
+        """One line per site of one measure; empty where it was not measured."""
+        lines = self.table[self.table["part"] == "measure"]
+        return lines[lines["measure"] == name]
+
+    def spectrum(self, site: str) -> pd.DataFrame:
+        """Share of the variance by rank at one site.
+
+        Raises:
+            LookupError: a site that was not measured; the message names those that were.
+        """
+        lines = self.table[(self.table["part"] == "spectrum") & (self.table["site"] == site)]
+        if not len(lines):
+            known = ", ".join(self.table["site"].unique())
+            raise LookupError(f"no spectrum of {site!r}; there is one of {known}")
+        return lines
+
+    def decimation(self, site: str) -> pd.DataFrame:
+        """TwoNN dimension at one site on ever fewer rows: column ``n``."""
+        lines = self.table[self.table["site"] == site]
+        whole = (lines["part"] == "measure") & (lines["measure"] == "twonn")
+        return lines[whole | (lines["part"] == "decimation")].sort_values("n")
+
+    def figure(self) -> go.Figure:
+        """Dimensions and mean cosine by layer, each with its null, and the spectrum of every layer."""
+        from layerscope.analyses.shapes.geometry_figure import panels
+
+        return panels(self.table)
+
+
+def _range(lines: pd.DataFrame, form: str) -> str:
+    """The values at the least and at the largest site."""
+    low, high = (lines.loc[lines["value"].agg(which)] for which in ("idxmin", "idxmax"))
+    if low["site"] == high["site"]:
+        return f"{_told(low, form)} at {low['site']}"
+    return f"from {_told(low, form)} at {low['site']} to {_told(high, form)} at {high['site']}"
+
+
+def _told(line: pd.Series[Any], form: str) -> str:
+    return f"{line['value']:{form}}{spoken(line['ci_low'], line['ci_high'], form)}"
+
+
+def _widths(lines: pd.DataFrame) -> str:
+    widths = sorted({int(width) for width in lines["width"]})
+    return str(widths[0]) if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"

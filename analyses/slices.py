@@ -1,0 +1,117 @@
+"""`slices`: where does the readout of a label fail, and is that more than chance?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from layerscope.analyses.mistakes.readings import readings
+from layerscope.analyses.mistakes.slices_finding import SlicesFinding
+from layerscope.analyses.mistakes.slices_halves import LEAST, halves
+from layerscope.analyses.mistakes.slices_table import table_of
+from layerscope.finding import Provenance
+from layerscope.probes.engine import Solver
+from layerscope.probes.rows import Pieces
+from layerscope.probes.sources import Layers, source_of
+from layerscope.store import Store
+
+if TYPE_CHECKING:
+    from layerscope.corpus import Corpus, Samples
+
+
+def slices(
+    model_or_store: nn.Module | Store | str | Path,
+    layer: Layers = -1,
+    data: Corpus | Samples | Any = None,
+    *,
+    label: str | None = None,
+    columns: Sequence[str] | None = None,
+    clusters: int = 8,
+    most: int = 20,
+    rows: str | None = None,
+    pieces: Pieces = "last",
+    folds: int = 5,
+    max_rows: int = 20_000,
+    solver: Solver = "auto",
+    tokenizer: Any = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> SlicesFinding:
+    """Groups of rows on which a probe of `label` errs more than elsewhere.
+
+    Errors are those of out-of-fold predictions. Slices are found on one half of the groups and
+    measured on the other: values of the rows' columns, clusters of the errors' activations, and for
+    each class the direction from its errors to its hits (LADDER, Ghosh et al. 2025, without the
+    language model).
+
+    Args:
+        model_or_store: A model (its activations are extracted first, and cached), or a store or its folder.
+        layer: One or more sites, as `probe` takes them; the last block by default.
+        data: For a model: a corpus or what `layerscope.read` accepts; None takes the bundled one.
+        label: A label of classes; None takes the only one, or ``upos``.
+        columns: Of the rows, whose values are tried as slices; None: every column of few values,
+            and position, length of word and text, and how often the word occurs.
+        clusters: Of errors, by k-means.
+        most: Slices of columns in the table, for each site; those that failed most on the first half.
+        rows: Row rule for `extract`; None takes its default.
+        pieces, folds, solver, tokenizer: As in `probe`.
+        max_rows: Above it, whole groups are left out at random.
+        seed: Of folds, halves, k-means and intervals.
+        progress: Whether to show bars.
+
+    Returns:
+        A `SlicesFinding`: one line for each slice and direction.
+
+    Raises:
+        LookupError: unknown label, site or column.
+        ValueError: fewer than 30 errors in a half, and what `probe` refuses.
+    """
+    started = time.perf_counter()
+    if clusters < 2:
+        raise ValueError(f"clusters must be at least 2, got {clusters}")
+    source = source_of(
+        model_or_store,
+        layer,
+        data,
+        label=label,
+        rows=rows,
+        tokenizer=tokenizer,
+        seed=seed,
+        progress=progress,
+    )
+    found = readings(
+        source, label, pieces=pieces, folds=folds, max_rows=max_rows, seed=seed, solver=solver
+    )
+    split = halves(found.plan, seed)
+    reads = dict(found.sites("slices", progress))
+    table, notes = table_of(source.store, found.plan, split, reads, columns, clusters, most, seed)
+    store, plan = source.store, found.plan
+    parameters = {
+        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "label": plan.label,
+        "columns": None if columns is None else list(columns),
+        "clusters": clusters,
+        "most": most,
+        "least": LEAST,
+        "folds": folds,
+        "pieces": pieces,
+    }
+    said = ("label", "columns", "clusters", "most", "folds", "pieces")
+    options = "".join(f", {name}={parameters[name]!r}" for name in said)
+    return SlicesFinding(
+        table=table,
+        provenance=Provenance(
+            model=str(store.about.get("model", "")),
+            data=str(store.about.get("corpus", store.path.name)),
+            store_key=store.key,
+            call=f"slices(store, {parameters['layer']!r}{options}, seed={seed})",
+            parameters=parameters,
+            seed=seed,
+            seconds=round(time.perf_counter() - started, 2),
+        ),
+        notes=(*store.notes, *plan.notes, *notes),
+    )

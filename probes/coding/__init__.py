@@ -1,0 +1,1 @@
+"""Codelengths of labels, given activations: how much effort a probe needs."""

@@ -1,0 +1,1 @@
+"""Probes of contrasts: between two sides of a statement, and between start and end of a trace."""

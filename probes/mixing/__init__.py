@@ -1,0 +1,1 @@
+"""Probes that join several rows or several layers before they read a label."""

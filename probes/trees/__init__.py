@@ -1,0 +1,1 @@
+"""Trees of words: how they are read from a store, predicted from activations, scored and drawn."""

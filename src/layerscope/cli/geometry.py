@@ -1,0 +1,159 @@
+"""`layerscope geometry` and `layerscope similarity`: the shape of layers, and how alike they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from layerscope.cli.app import app
+from layerscope.cli.inputs import loaded, loaded_or_store, sites, texts
+from layerscope.cli.options import (
+    AsJson,
+    Device,
+    GroupColumn,
+    Layers,
+    Limit,
+    Out,
+    Quiet,
+    Rows,
+    Seed,
+    TextColumn,
+    Tokenizer,
+)
+from layerscope.cli.printing import print_table, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHAPE = ("site", "measure", "value", "ci_low", "ci_high", "null_mean", "isotropic", "twin")
+TOLD = ("participation_ratio", "effective_rank", "top_share", "twonn", "cosine", "cosine_centred")
+"""Measures that a terminal has room for."""
+
+
+@app.command()
+def geometry(
+    source: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_STORE", help="A model, or a folder that dump wrote.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(help="Texts, for a model; default: the bundled ones.")
+    ] = None,
+    layers: Layers = "all",
+    twin: Annotated[
+        bool, typer.Option("--twin", help="Measure an untrained copy of the model as well.")
+    ] = False,
+    neighbour_rows: Annotated[
+        int, typer.Option(min=100, help="At most so many rows for the TwoNN dimension.")
+    ] = 5000,
+    seed: Seed = 0,
+    rows: Rows = None,
+    tokenizer: Tokenizer = None,
+    text: TextColumn = None,
+    group: GroupColumn = None,
+    limit: Limit = None,
+    out: Out = None,
+    device: Device = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Dimension, spectrum and anisotropy of every layer, beside what independent features give."""
+    from layerscope.analyses.geometry import geometry as measure
+
+    finding = measure(
+        loaded_or_store(source, data, device),
+        None if data is None else texts(data, text, group, limit),
+        "all" if layers == "all" else sites(layers),
+        twin=twin,
+        rows=rows,
+        neighbour_rows=neighbour_rows,
+        tokenizer=tokenizer,
+        device=device,
+        seed=seed,
+        progress=not (quiet or as_json),
+    )
+    show(finding, out, as_json, _shapes)
+
+
+@app.command()
+def similarity(
+    a: Annotated[str, typer.Argument(metavar="A", help="A model, or a folder that dump wrote.")],
+    b: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[B]...",
+            help="Another one; with more, all are checkpoints of a run, in order, and each layer is "
+            "compared with itself in the last.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Texts, for models; default: the bundled ones.")
+    ] = None,
+    layers: Layers = "all",
+    measures: Annotated[
+        str, typer.Option(help="Comma-separated, such as cka,procrustes,ridge; or all.")
+    ] = "cka,cka_biased,rsa,knn",
+    max_rows: Annotated[int, typer.Option(min=5, help="At most so many rows, at random.")] = 2000,
+    twin: Annotated[
+        bool, typer.Option("--twin", help="With one model: its untrained copy as well.")
+    ] = False,
+    seed: Seed = 0,
+    rows: Rows = None,
+    tokenizer: Tokenizer = None,
+    text: TextColumn = None,
+    group: GroupColumn = None,
+    limit: Limit = None,
+    out: Out = None,
+    device: Device = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """How alike layers are: within a model, between two, or over the checkpoints of a run."""
+    from layerscope.analyses.similarity import similarity as measure
+
+    others = [_given(one, device) for one in b or []]
+    first = _given(a, device)
+    several = [first, *others] if len(others) > 1 else None
+    finding = measure(
+        several or first,
+        others[0] if len(others) == 1 else None,
+        None if data is None else texts(data, text, group, limit),
+        "all" if layers == "all" else sites(layers),
+        measures="all" if measures == "all" else [name.strip() for name in measures.split(",")],
+        twin=twin,
+        rows=rows,
+        max_rows=max_rows,
+        tokenizer=tokenizer,
+        device=device,
+        seed=seed,
+        progress=not (quiet or as_json),
+    )
+    show(finding, out, as_json, _maps)
+
+
+def _given(name: str, device: str | None) -> Any:
+    """A folder with a store stays a path; anything else is a model."""
+    return Path(name) if (Path(name) / "store.json").is_file() else loaded(name, device)
+
+
+def _shapes(table: pd.DataFrame) -> None:
+    lines = table[(table["part"] == "measure") & table["measure"].isin(TOLD)]
+    print_table(lines, SHAPE)
+
+
+def _maps(table: pd.DataFrame) -> None:
+    """One matrix for each measure: layers downwards; layers, or checkpoints, to the right."""
+    across = "a" if table["part"].iloc[0] == "steps" else "other_site"
+    for measure, lines in table.groupby("measure", sort=False):
+        columns = list(dict.fromkeys(lines[across]))
+        matrix = lines.pivot(index="site", columns=across, values="value")
+        matrix = matrix.loc[list(dict.fromkeys(lines["site"])), columns]
+        matrix.columns = [_short(name) for name in columns]
+        matrix.insert(0, str(measure), [_short(site) for site in matrix.index])
+        print_table(matrix, list(matrix.columns))
+
+
+def _short(site: str) -> str:
+    """``blocks.3.resid_post`` as ``3``."""
+    return site.removeprefix("blocks.").removesuffix(".resid_post")
