@@ -78,8 +78,9 @@ def learning_regime(
             far apart unrelated networks are.
         rows: Most rows of states (tokens or samples).
         samples: Most samples of the kernel; for texts one token each, of different texts first.
-        outputs: Random projections of the output (texts: of the logits) that stand for it in the kernel, at
-            least 2. Up to 16 outputs of a module are all taken as they are.
+        outputs: Random projections of the output (texts: of the logits) that stand for it in the kernel.
+            The alignment falls with their number, so compare runs of equal ones. Up to 16 outputs of a
+            module are all taken as they are.
         texts: Most texts.
         max_bytes: Gradients held at a time; above 8 times as much each gradient is sketched, with a note.
         tokenizer: Object or path; None takes that of the first model.
@@ -95,8 +96,6 @@ def learning_regime(
     from tqdm.auto import tqdm
 
     started = time.perf_counter()
-    if outputs < 2:
-        raise ValueError(f"outputs must be at least 2, since pairs of projections count; got {outputs}")
     run = checkpoints(models, steps)
     model = run[0].load()
     material = _material(
@@ -119,7 +118,6 @@ def learning_regime(
         groups=material.groups,
         sample_groups=material.sample_groups,
         outputs=material.outputs,
-        projected=material.project,
         kernel_estimator=asked.estimator(first.kernel),
         seed=seed,
     )
@@ -270,7 +268,11 @@ def _cautions(asked: _Asked, first: Snapshot, table: pd.DataFrame) -> list[str]:
         "the change of weights depends on parameterisation and weight decay; compare runs at equal loss",
     ]
     if first.kernel is not None:
-        notes.append(f"tangent kernel: {asked.material.outputs_are}, seed {asked.seed}")
+        projected = asked.material.project
+        notes.append(
+            f"tangent kernel of {asked.material.outputs_are}, seed {asked.seed}"
+            + "; its alignment falls with the number of projections" * projected
+        )
         if first.kernel.sketched:
             notes.append(
                 f"the gradients are larger than {asked.max_bytes / 1e6:,.0f} MB allow in 8 passes: each "

@@ -82,7 +82,7 @@ def from_store(
 ) -> Source:
     """A store, or the store in a folder."""
     if not isinstance(given, (Store, str, Path)):
-        raise TypeError(f"probe a model, a store or its folder, not {type(given).__name__}")
+        raise TypeError(f"give a model, a store or its folder, not {type(given).__name__}")
     if data is not None:
         raise ValueError("a store has its own rows; give data only with a model")
     if twin is True:

@@ -82,7 +82,7 @@ def texts_of(store: Store, label: str | None, also: Sequence[str] = ()) -> Texts
             raise LookupError(f"no column {column!r} here; {nearest(column, list(frame.columns))}")
     codes = codes_of(frame["text"])
     position = frame["position"].to_numpy() if "position" in frame else np.arange(len(frame))
-    order = np.argsort(codes, kind="stable")
+    order = np.lexsort((position, codes))
     counts = np.bincount(codes)
     kept = [*dict.fromkeys([name, *also, *(["group"] if "group" in frame else [])])]
     whole = _constant(frame[kept], codes, name)

@@ -147,7 +147,7 @@ def median_of(counts: Ints) -> NDArray[np.float64]:
     """The median of whole numbers ``0, 1, ...`` that occur ``counts[..., number]`` times."""
     before = counts.cumsum(-1)
     total = before[..., -1:]
-    ends = [(before <= total // 2).sum(-1) for odd in (1, 0)]
+    ends = [(before <= (total - odd) // 2).sum(-1) for odd in (1, 0)]
     middle: NDArray[np.float64] = (ends[0] + np.minimum(ends[1], counts.shape[-1] - 1)) / 2
     return np.where(total[..., 0] > 0, middle, np.nan)
 

@@ -75,18 +75,6 @@ def tangent_kernel(
     return TangentKernel(kernels, sketched)
 
 
-def across_projections(kernel: Tensor, outputs: int) -> Tensor:
-    """The kernel of projected outputs without the products of a projection with itself.
-
-    For independent random directions r and s, ``(r' A r)(r' B r)`` is ``tr A tr B`` and more on average,
-    whatever A'B is, while ``(r' A s)(r' B s)`` is ``tr A'B``, the inner product of the two.
-    So the cosine of two such kernels estimates that of the kernels of all outputs, however few
-    directions there are.
-    """
-    same = torch.arange(len(kernel)) % outputs
-    return kernel.masked_fill(same[:, None] == same, 0.0)
-
-
 def _chunks(leaves: Weights, rows: int, max_bytes: int) -> list[list[str]]:
     """Tensors whose gradients fit together."""
     chunks: list[list[str]] = [[]]

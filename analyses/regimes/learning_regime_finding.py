@@ -70,7 +70,8 @@ class LearningRegimeFinding(Finding):
         )
         if (self.table["measure"] == "tangent_kernel_alignment").any():
             kernel = self._last("tangent_kernel_alignment", WHOLE)
-            text += f"; the tangent kernel keeps an alignment of {_told(kernel)} (1: lazy)"
+            text += f"; the tangent kernel keeps an alignment of {_told(kernel)}, rows in random "
+            text += f"order {kernel['null_mean']:.2f} (1: lazy)"
         last = list(dict.fromkeys(self.measured("representation_alignment")["site"]))[-1]
         states = self._last("centred_representation_alignment", last)
         raw = self._last("representation_alignment", last)

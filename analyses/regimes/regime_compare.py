@@ -14,7 +14,7 @@ from torch import Tensor
 from layerscope.analyses.material.blocks import Blocks, jackknife
 from layerscope.analyses.material.resampling import mean_intervals
 from layerscope.analyses.measures.kernels import alignment, centred, gram, shuffled
-from layerscope.analyses.measures.tangent_kernels import TangentKernel, across_projections
+from layerscope.analyses.measures.tangent_kernels import TangentKernel
 from layerscope.analyses.regimes.regime_material import Seen
 from layerscope.hooks.sites import layer_of
 
@@ -61,8 +61,6 @@ class Comparison:
     groups: NDArray[np.int64]
     sample_groups: NDArray[np.int64]
     outputs: int
-    projected: bool
-    """Whether outputs are random projections, so that only pairs of different ones count."""
     kernel_estimator: str
     seed: int
 
@@ -144,8 +142,6 @@ class Comparison:
         def value(a: Tensor, b: Tensor) -> float:
             if center:
                 a, b = centred(a, block), centred(b, block)
-            if block > 1 and self.projected:
-                a, b = across_projections(a, block), across_projections(b, block)
             return float(alignment(a, b))
 
         without = []

@@ -135,7 +135,7 @@ def _beginnings(fits: int, first: Tensor, restarts: int, start: Tensor | None, s
     width = first.shape[1]
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.rand(restarts, width + 1, generator=generator) * 2 - 1
-    begun = (drawn / width**0.5).to(first)[None].repeat(fits, 1, 1)
+    begun: Tensor = (drawn / width**0.5).to(first)[None].repeat(fits, 1, 1)
     if start is None:
         return begun
     given = torch.nn.functional.pad(start.to(first), (0, 1))[:, None]

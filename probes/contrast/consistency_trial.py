@@ -87,7 +87,7 @@ class Trial:
         found, hits = self._found(first, second)
         low, high = self._interval(hits)
         null = self._folded(self.permuted == np.where(hits, self.codes, 1 - self.codes))
-        line = {
+        line: dict[str, Any] = {
             "value": float(hits.mean()),
             "ci_low": low,
             "ci_high": high,

@@ -31,6 +31,7 @@ SMALL = 0.1
 """Weights below this share of the largest one of their class are cut for `thresholded`."""
 TOL = 1e-6
 """Nats per row."""
+_CONSTANT = 1e-5  # of the length of rows times that of the direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,9 @@ class Bottleneck:
         raw = design.x[:, :-1] * design.scale @ self.directions.T
         raw -= spread.mean.float() * design.scale @ self.directions.T
         deviation = raw[self._rows(without)].square().mean(0).sqrt()
-        self.scale = torch.where(deviation > 1e-9 * deviation.max(), deviation, 1.0)
+        # What float32 leaves of a score that does not vary must not be blown up to a deviation of 1.
+        length = (spread.scale * design.scale).norm().float() * self.directions.norm(dim=1)
+        self.scale = torch.where(deviation > _CONSTANT * length, deviation, 1.0)
         self.x = raw / self.scale
         """``[rows, concepts]`` mean 0 and deviation 1 over the training rows."""
 

@@ -118,12 +118,13 @@ def _orthonormal(parts: list[Tensor], steps: Tensor, rank: int) -> Tensor:
     turns = zip_longest(*(part.T for part in parts))
     wanted = [vector for turn in turns for vector in turn if vector is not None]
     quiet = torch.linalg.eigh(steps.T @ steps)[1]
-    found: list[Tensor] = []
+    found = steps.new_zeros(steps.shape[1], rank)
+    count = 0
     for vector in [*wanted, *quiet.T]:
         rest = vector / vector.norm().clamp_min(1e-12)
         for _ in range(2):  # twice is enough for orthogonality to rounding
-            for known in found:
-                rest = rest - (rest @ known) * known
-        if len(found) < rank and rest.norm() > NEW:
-            found.append(rest / rest.norm())
-    return torch.stack(found, dim=1)
+            rest = rest - found @ (found.T @ rest)
+        if count < rank and rest.norm() > NEW:
+            found[:, count] = rest / rest.norm()
+            count += 1
+    return found[:, :count]

@@ -255,6 +255,19 @@ def test_neither_blocks_nor_batches_nor_precision_matter(monkeypatch: pytest.Mon
     assert whole.k.sum() == whole.histogram.sum()
 
 
+def test_a_bin_ends_with_its_upper_edge() -> None:
+    """A head that needs exactly half, an eighth, ... of the keys is counted in the narrower mode."""
+    keys = 64
+    pattern = torch.zeros(1, 4, keys, keys)
+    for head, k in enumerate((32, 8, 2, keys)):  # the last one uses all keys: all are visible
+        pattern[0, head, :, :k] = 1 / k
+    counts = HeadCounts(1, share=0.999, least=32)
+    counts.update(pattern, rows(pattern))
+    for head, share in enumerate((1 / 2, 1 / 8, 1 / 32)):
+        filled = np.flatnonzero(counts.histogram[0, 0, head])
+        assert EDGES[filled + 1].tolist() == [share]
+
+
 def test_intervals_are_over_groups() -> None:
     """Windows that differ give an interval that holds both; equal ones give the value itself."""
     keys = 64

@@ -15,6 +15,7 @@ from torch.func import functional_call, jacrev
 from layerscope.analyses.learning_regime import learning_regime
 from layerscope.analyses.measures.kernels import alignment
 from layerscope.analyses.regimes.learning_regime_finding import LearningRegimeFinding
+from layerscope.analyses.regimes.regime_models import checkpoints
 from layerscope.finding import Finding
 from layerscope.planted.lazy_nets import lazy_run
 
@@ -123,6 +124,16 @@ def test_larger_output_scales_are_lazier() -> None:
     assert change[3] == pytest.approx(change[2], rel=0.2)  # what takes the first output away stays
     assert (kernel[2:] > 0.99).all()
     assert kernel[0] < 0.98
+
+
+def test_the_smallest_step_is_the_reference_and_names_of_paths_count() -> None:
+    found = learning_regime({9: moved(net(), 0.3), 2: net()}, batch(20, 6), kernel=False, **QUIET)
+    change = found.measured("weight_change", WHOLE).set_index("step")["value"]
+    assert change[2] == 0 < change[9]
+    size = float(torch.cat([p.detach().flatten() for p in net().parameters()]).norm())
+    relative = found.measured("relative_weight_change", WHOLE).set_index("step")["value"]
+    assert relative[9] == pytest.approx(change[9] / size, rel=1e-6)
+    assert [one.step for one in checkpoints(["run/step1024", "run/step8"])] == [8, 1024]
 
 
 def test_shuffled_rows_show_what_a_common_mean_gives() -> None:

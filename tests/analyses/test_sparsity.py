@@ -230,6 +230,17 @@ def test_pads_are_no_tokens() -> None:
     pd.testing.assert_frame_equal(padded, plain, rtol=1e-5)
 
 
+def test_masked_positions_of_samples_are_no_rows() -> None:
+    x, _ = rectified(6 * 5, 8, 0.5)
+    mask = torch.arange(5) < torch.tensor([[5], [3], [1], [4], [2], [5]])
+    model = nn.Sequential(OrderedDict(act=nn.Identity()))
+    data = Samples(x.reshape(6, 5, 8), mask=mask)
+    found = sparsity(model, data, sites="act", progress=False).curve("active", 0).iloc[0]
+    kept = x.reshape(6, 5, 8)[mask]
+    assert found["n"] == 20
+    assert found["value"] == pytest.approx(float((kept != 0).float().mean()), rel=1e-6)
+
+
 def who(rows: int) -> Who:
     number = np.arange(rows)
     return Who(number // 5, number % 5 == 0, number // 5, number % 5)

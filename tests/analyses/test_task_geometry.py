@@ -82,6 +82,9 @@ def test_every_line_has_interval_null_and_counts(planted: Any) -> None:
     assert sound["null_mean"].notna().all()
     assert (sound["ci_low"] <= sound["value"] + 1e-12).all()
     assert (sound["ci_high"] >= sound["value"] - 1e-12).all()
+    noise = found.measured("decoding").query("layer == 2 and dichotomy == 'a: x / y'").iloc[0]
+    half = (noise["ci_high"] - noise["ci_low"]) / 2
+    assert half == pytest.approx(2.09 * (0.25 / 600) ** 0.5, rel=0.5)  # as of 600 coins
     decoding = found.measured("mean_decoding")
     assert (decoding["null_mean"] - 0.5).abs().max() < 0.02
     assert (found.measured("ccgp_paired")["baseline"] == 0.5).all()

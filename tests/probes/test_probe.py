@@ -164,7 +164,7 @@ def test_what_cannot_be_asked(planted, make_store) -> None:
         probe(planted, "all", ["a text"])
     with pytest.raises(ValueError, match="twin=True needs the model"):
         probe(planted, label="kind", twin=True)
-    with pytest.raises(TypeError, match="probe a model, a store or its folder, not int"):
+    with pytest.raises(TypeError, match="give a model, a store or its folder, not int"):
         probe(3)
     with pytest.raises(LookupError, match=r"no label 'knd'.*did you mean 'kind'"):
         probe(planted, label="knd")

@@ -64,7 +64,7 @@ def geometry(
     finding = measure(
         loaded_or_store(source, data, device),
         None if data is None else texts(data, text, group, limit),
-        "all" if layers == "all" else sites(layers),
+        sites(layers),
         twin=twin,
         rows=rows,
         neighbour_rows=neighbour_rows,
@@ -119,7 +119,7 @@ def similarity(
         several or first,
         others[0] if len(others) == 1 else None,
         None if data is None else texts(data, text, group, limit),
-        "all" if layers == "all" else sites(layers),
+        sites(layers),
         measures="all" if measures == "all" else [name.strip() for name in measures.split(",")],
         twin=twin,
         rows=rows,

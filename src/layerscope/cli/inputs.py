@@ -72,7 +72,12 @@ def loaded_or_store(source: str, data: str | None, device: str | None) -> Any:
     return Store.open(source)
 
 
-def sites(text: str) -> Sequence[int | str]:
-    """``"embed,3,-1"`` as a list; ints stay ints."""
+def sites(text: str) -> int | str | Sequence[int | str]:
+    """``"embed,3,-1"`` as a list; ints stay ints, and what stands alone is not a list.
+
+    >>> sites("embed,3,-1"), sites("all"), sites("2")
+    (['embed', 3, -1], 'all', 2)
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
-    return [int(name) if name.lstrip("-").isdigit() else name for name in names]
+    found = [int(name) if name.lstrip("-").isdigit() else name for name in names]
+    return found[0] if len(found) == 1 else found

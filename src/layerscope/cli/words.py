@@ -74,7 +74,7 @@ def words(
         label=label,
         of=of,  # type: ignore[arg-type]
         twin=twin,
-        maps=[name for name in sites(maps) if name != "none"],  # type: ignore[misc]
+        maps=[name.strip() for name in maps.split(",") if name.strip() not in ("", "none")],
         per_class=per_class,
         tokenizer=tokenizer,
         seed=seed,

@@ -46,7 +46,8 @@ def rotation(width: int, *, seed: int = 0) -> Tensor:
 def blurred(x: Tensor, share: float, *, seed: int = 0) -> Tensor:
     """``share * x + sqrt(1 - share**2) * noise``: linear CKA with isotropic `x` is ``share**2``."""
     noise = _normal(x.shape[0], x.shape[1], seed)
-    return share * x.double() + (1 - share**2) ** 0.5 * noise
+    mixed: Tensor = share * x.double() + (1 - share**2) ** 0.5 * noise
+    return mixed
 
 
 def collapsed(rows: int, means: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,10 @@ import torch
 
 from layerscope.finding import Finding
 from layerscope.probes.coding.finding import CodeFinding
+from layerscope.probes.coding.measurement import Sending
 from layerscope.probes.kinds import MDL, as_kind
 from layerscope.probes.probe import probe
+from layerscope.probes.rows import plan
 
 ROWS = 1200
 
@@ -79,6 +81,15 @@ def test_blocks_add_up_to_the_whole_code(planted) -> None:
     )
     assert np.isnan(finding.best["order_sd"])
     assert any("one random order" in note for note in finding.notes)
+
+
+def test_the_interval_covers_what_the_order_does(planted) -> None:
+    """Where all rows of an order cost the same, groups add nothing, and the orders are the ends."""
+    sending = Sending(plan(planted, "kind"), (0.5, 1.0), 1e-3, 1.0, count=2)
+    bits = np.stack([np.full(ROWS, 0.5), np.full(ROWS, 0.25)])
+    value, low, high = sending.compression(bits)
+    assert (low, high) == (pytest.approx(2.0), pytest.approx(4.0))
+    assert value == pytest.approx(1 / 0.375)
 
 
 def test_the_interval_covers_other_orders_and_other_groups(planted) -> None:

@@ -84,6 +84,8 @@ def test_the_order_of_texts_and_pieces_of_words_change_nothing(make_store) -> No
         **{name: column[order] for name, column in twice.items()},
     )
     whole = make_store({"blocks.0.resid_post": plant.x}, **own)
+    read = forest(pieces, max_words=9999, seed=0).words.read(pieces, "blocks.0.resid_post")
+    torch.testing.assert_close(read, plant.x, atol=1e-5, rtol=1e-5)
     kind = Structural(epochs=0)
     one, other = (values(measured(s, kind=kind, control=False)) for s in (whole, pieces))
     for measure, value in one.items():
