@@ -288,4 +288,4 @@ def test_the_bundled_model_knows_trees() -> None:
     assert late > 0.55
     assert embed < 0.4
     roots = finding.scores("root")["value"]
-    assert roots.iloc[1] > 0.85
+    assert roots.iloc[1] > roots.iloc[0] + 0.3
