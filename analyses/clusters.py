@@ -15,7 +15,7 @@ from layerscope.analyses.clustering.contexts import contexts
 from layerscope.analyses.clustering.partitions import METHODS
 from layerscope.analyses.material.sample import Sample, labelled_sample, sample
 from layerscope.finding import Provenance
-from layerscope.probes.sources import Layers, Source, source_of
+from layerscope.probes.reading.sources import Layers, Source, source_of
 from layerscope.store import Store
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from layerscope.analyses.erasing.jobs import job_of, texts_of
 from layerscope.analyses.erasing.scrubbing import Scrubbed, scrub
 from layerscope.finding import Provenance
 from layerscope.hooks.prompts import in_force
-from layerscope.probes.engine import Solver
 from layerscope.probes.erasers.fitting import METHODS
-from layerscope.probes.evaluate import check_finite
-from layerscope.probes.labels import Task, label_of
-from layerscope.probes.rows import Pieces, plan
-from layerscope.probes.sources import Layers, Source, source_of
+from layerscope.probes.reading.labels import Task, label_of
+from layerscope.probes.reading.rows import Pieces, plan
+from layerscope.probes.reading.sources import Layers, Source, source_of
+from layerscope.probes.scoring.evaluate import check_finite
+from layerscope.probes.solving.engine import Solver
 
 if TYPE_CHECKING:
     from layerscope.corpus import Corpus, Samples

@@ -26,9 +26,9 @@ from layerscope.analyses.shapes.geometry_table import (
 )
 from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.parallel import side_by_side
-from layerscope.probes.rows import codes_of
-from layerscope.probes.sources import Layers, Source, source_of
+from layerscope.probes.reading.rows import codes_of
+from layerscope.probes.reading.sources import Layers, Source, source_of
+from layerscope.probes.solving.parallel import side_by_side
 from layerscope.store import Store
 
 if TYPE_CHECKING:

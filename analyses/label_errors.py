@@ -16,10 +16,10 @@ from layerscope.analyses.mistakes.label_errors_table import Site, table_of
 from layerscope.analyses.mistakes.planting import Planted, planted
 from layerscope.analyses.mistakes.readings import Readings, readings
 from layerscope.finding import Provenance
-from layerscope.probes.engine import Solver
-from layerscope.probes.probabilities import Probabilities
-from layerscope.probes.rows import Pieces
-from layerscope.probes.sources import Layers, source_of
+from layerscope.probes.reading.rows import Pieces
+from layerscope.probes.reading.sources import Layers, source_of
+from layerscope.probes.scoring.probabilities import Probabilities
+from layerscope.probes.solving.engine import Solver
 from layerscope.store import Store
 
 if TYPE_CHECKING:

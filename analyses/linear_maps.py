@@ -20,7 +20,7 @@ from layerscope.finding import Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import tokenizer_of
 from layerscope.hooks.twin import untrained_twin
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.intervals import GroupBootstrap
 from layerscope.store import tokenizer_identity
 
 if TYPE_CHECKING:

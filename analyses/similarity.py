@@ -16,7 +16,7 @@ from layerscope.analyses.resemblance.similarity_finding import COLUMNS, Similari
 from layerscope.analyses.resemblance.similarity_notes import cautions
 from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.sources import Layers, Source
+from layerscope.probes.reading.sources import Layers, Source
 from layerscope.store import Store
 
 if TYPE_CHECKING:

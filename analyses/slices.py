@@ -14,9 +14,9 @@ from layerscope.analyses.mistakes.slices_finding import SlicesFinding
 from layerscope.analyses.mistakes.slices_halves import LEAST, halves
 from layerscope.analyses.mistakes.slices_table import table_of
 from layerscope.finding import Provenance
-from layerscope.probes.engine import Solver
-from layerscope.probes.rows import Pieces
-from layerscope.probes.sources import Layers, source_of
+from layerscope.probes.reading.rows import Pieces
+from layerscope.probes.reading.sources import Layers, source_of
+from layerscope.probes.solving.engine import Solver
 from layerscope.store import Store
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from layerscope.hooks.locating.structure import title
 from layerscope.hooks.prompts import in_force
 from layerscope.hooks.sites import layer_of, resolve
 from layerscope.hooks.twin import untrained_twin
-from layerscope.probes.stored import stored_sites
+from layerscope.probes.reading.stored import stored_sites
 from layerscope.store import Store
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ def survey(
     """
     from torch import nn
 
-    from layerscope.probes.sources import source_of
+    from layerscope.probes.reading.sources import source_of
 
     asked: dict[str, Any] = {"tokenizer": tokenizer, "seed": seed, "progress": progress}
     source = source_of(model_or_store, "all", data, twin, label=label, **asked)

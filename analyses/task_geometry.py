@@ -22,9 +22,9 @@ from layerscope.analyses.tasks.task_geometry_finding import COLUMNS, TaskGeometr
 from layerscope.analyses.tasks.task_measures import Task, alignments, measure
 from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.parallel import side_by_side
-from layerscope.probes.sources import Source, source_of
-from layerscope.probes.stored import stored_sites
+from layerscope.probes.reading.sources import Source, source_of
+from layerscope.probes.reading.stored import stored_sites
+from layerscope.probes.solving.parallel import side_by_side
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ from layerscope.analyses.clustering.word_class_notes import cautions
 from layerscope.analyses.material.sample import Sample, labelled_sample
 from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.labels import label_of
-from layerscope.probes.rows import Pieces
-from layerscope.probes.sources import Layers, Source, source_of
+from layerscope.probes.reading.labels import label_of
+from layerscope.probes.reading.rows import Pieces
+from layerscope.probes.reading.sources import Layers, Source, source_of
 from layerscope.store import Store
 
 if TYPE_CHECKING:

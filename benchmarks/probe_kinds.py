@@ -18,10 +18,10 @@ from _common import save
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.evaluate import Measurement
 from layerscope.probes.kinds import MLP, Concepts, as_kind
 from layerscope.probes.kinds.kind import LabelKind
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
+from layerscope.probes.scoring.evaluate import Measurement
 
 FOLDS = 5
 CLASSES = 12

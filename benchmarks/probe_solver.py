@@ -13,9 +13,9 @@ import torch
 from _common import median_seconds, save
 from torch import Tensor
 
-from layerscope.probes import scikit, solver
-from layerscope.probes.design import Design, Fit
 from layerscope.probes.kinds.linear import TOL
+from layerscope.probes.solving import scikit, solver
+from layerscope.probes.solving.design import Design, Fit
 
 FOLDS = 5
 L2 = 10.0

@@ -14,18 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.design import Design, Fit
-from layerscope.probes.engine import Solver, engine
-from layerscope.probes.ensemble import further_of
-from layerscope.probes.evaluate import check_finite
 from layerscope.probes.kinds import Kind, as_kind, label_kind
 from layerscope.probes.kinds.kind import Further, Work
 from layerscope.probes.kinds.linear import linear_readout
-from layerscope.probes.labels import Task, class_codes
+from layerscope.probes.reading.labels import Task, class_codes
+from layerscope.probes.reading.rows import codes_of, plan
 from layerscope.probes.readouts.linear import LinearReadout
 from layerscope.probes.readouts.readout import Readout
-from layerscope.probes.rows import codes_of, plan
-from layerscope.probes.solver import RidgePath
+from layerscope.probes.scoring.ensemble import further_of
+from layerscope.probes.scoring.evaluate import check_finite
+from layerscope.probes.solving.design import Design, Fit
+from layerscope.probes.solving.engine import Solver, engine
+from layerscope.probes.solving.solver import RidgePath
 
 if TYPE_CHECKING:
     from layerscope.store import Store
@@ -180,7 +180,7 @@ def fit_readout(
 
     Its accuracy on the rows it was trained on says nothing: `probe` measures what it is worth.
     """
-    from layerscope.probes.stored import stored_sites
+    from layerscope.probes.reading.stored import stored_sites
 
     name = stored_sites(store, site)[0]
     rows = plan(store, label, task=task, folds=folds, max_rows=max_rows, seed=seed)

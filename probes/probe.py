@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from layerscope.probes.by_site import measure_label
-from layerscope.probes.engine import Solver
 from layerscope.probes.finding import ProbeFinding
 from layerscope.probes.kinds import as_kind
 from layerscope.probes.kinds.kind import Asked, Kind, SourceKind
-from layerscope.probes.labels import Task
-from layerscope.probes.rows import Pieces
-from layerscope.probes.sources import Layers, source_of
+from layerscope.probes.reading.labels import Task
+from layerscope.probes.reading.rows import Pieces
+from layerscope.probes.reading.sources import Layers, source_of
+from layerscope.probes.scoring.by_site import measure_label
+from layerscope.probes.solving.engine import Solver
 from layerscope.store import Store
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from layerscope.analyses.activity.head_counts import (
 )
 from layerscope.analyses.material.resampling import Floats
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.intervals import GroupBootstrap
 
 COLUMNS = (
     "part",

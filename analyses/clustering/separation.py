@@ -31,7 +31,7 @@ from layerscope.analyses.measures.gdv import (
 )
 from layerscope.analyses.measures.purity import nearest, purity
 from layerscope.analyses.measures.silhouette import silhouettes
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.intervals import GroupBootstrap
 
 BOOTSTRAP = 300
 """Resamples of groups behind an interval."""

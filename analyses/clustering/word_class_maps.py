@@ -13,7 +13,7 @@ from layerscope.analyses.clustering.maps import Floats, maps_of, trust
 from layerscope.analyses.clustering.neighbour_labels import Of, classes_of
 from layerscope.analyses.material.sample import Sample
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.sources import Source
+from layerscope.probes.reading.sources import Source
 
 if TYPE_CHECKING:
     from layerscope.store import Store

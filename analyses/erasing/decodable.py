@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerscope.probes.design import Design, Fit
-from layerscope.probes.engine import Engine, Solver, engine
-from layerscope.probes.intervals import Floats, GroupBootstrap
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
+from layerscope.probes.scoring.intervals import Floats, GroupBootstrap
+from layerscope.probes.solving.design import Design, Fit
+from layerscope.probes.solving.engine import Engine, Solver, engine
 
 L2 = 10.0
 """The probe's penalty, on standardised features against the summed loss: the same before and after."""

@@ -18,7 +18,7 @@ from layerscope.hooks.load import device_of
 from layerscope.hooks.quiet import undisturbed
 from layerscope.hooks.replay import lanes
 from layerscope.probes.erasers.eraser import Eraser
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 
 Floats = NDArray[np.float64]
 Erasing = Mapping[str, Eraser]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.intervals import GroupBootstrap
 
 Floats = NDArray[np.float64]
 

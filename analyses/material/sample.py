@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.evaluate import check_finite
-from layerscope.probes.labels import label_of, read_values
-from layerscope.probes.rows import Pieces, codes_of, labelled, whole_words
+from layerscope.probes.reading.labels import label_of, read_values
+from layerscope.probes.reading.rows import Pieces, codes_of, labelled, whole_words
+from layerscope.probes.scoring.evaluate import check_finite
 
 if TYPE_CHECKING:
     import pandas as pd

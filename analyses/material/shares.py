@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.intervals import GroupBootstrap
 
 Z95 = 1.959964
 

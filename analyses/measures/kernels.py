@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 
 
 def gram(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from itertools import combinations_with_replacement, pairwise
 import torch
 from torch import Tensor
 
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 
 Tile = Callable[[int, slice, slice], Tensor]
 """Rows and columns of the matrix of one site, float64."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 
 PENALTIES = tuple(10.0**power for power in range(-6, 5))
 """Tried, times the mean eigenvalue of the second moments."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from layerscope.analyses.measures.pair_sums import PairSums, tile_sums
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 
 
 def rdm(x: Tensor, *, pearson: bool = True) -> Tensor:

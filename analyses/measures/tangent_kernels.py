@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 
 Weights = Mapping[str, Tensor]
 Sample = Callable[[Weights], Tensor]

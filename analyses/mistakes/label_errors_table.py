@@ -23,8 +23,8 @@ from layerscope.analyses.mistakes.context import Contexts
 from layerscope.analyses.mistakes.label_errors_finding import COLUMNS
 from layerscope.analyses.mistakes.planting import Planted, found
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.probabilities import Probabilities
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
+from layerscope.probes.scoring.probabilities import Probabilities
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from layerscope.probes.design import Design
-from layerscope.probes.engine import Solver, engine
-from layerscope.probes.evaluate import check_finite
-from layerscope.probes.parallel import side_by_side
-from layerscope.probes.probabilities import Probabilities, out_of_fold_probabilities
-from layerscope.probes.rows import Pieces, Plan, plan
-from layerscope.probes.sources import Source
+from layerscope.probes.reading.rows import Pieces, Plan, plan
+from layerscope.probes.reading.sources import Source
+from layerscope.probes.scoring.evaluate import check_finite
+from layerscope.probes.scoring.probabilities import Probabilities, out_of_fold_probabilities
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import Solver, engine
+from layerscope.probes.solving.parallel import side_by_side
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerscope.corpus.names import nearest
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.analyses.material.resampling import mean_intervals
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
 
 LEAST = 30
 """Errors below which nothing is said of a class or of a half."""

@@ -15,8 +15,8 @@ from layerscope.analyses.mistakes.slices_columns import columns_of
 from layerscope.analyses.mistakes.slices_finding import COLUMNS
 from layerscope.analyses.mistakes.slices_halves import LEAST, Flags, rate, require_errors
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.probabilities import Probabilities
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
+from layerscope.probes.scoring.probabilities import Probabilities
 
 if TYPE_CHECKING:
     import pandas as pd

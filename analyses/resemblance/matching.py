@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.probes.rows import codes_of
+from layerscope.probes.reading.rows import codes_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from torch import Tensor
 from layerscope.analyses.material.blocks import Blocks
 from layerscope.analyses.resemblance.cells import Matrices
 from layerscope.analyses.resemblance.matching import Matched
-from layerscope.probes.evaluate import check_finite
+from layerscope.probes.scoring.evaluate import check_finite
 from layerscope.store import Store
 
 BLOCKS = 20

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from layerscope.probes.sources import Layers, Source, source_of
+from layerscope.probes.reading.sources import Layers, Source, source_of
 from layerscope.store import Store
 
 Given = nn.Module | Store | str | Path

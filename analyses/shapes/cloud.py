@@ -15,7 +15,7 @@ from torch import Tensor
 
 from layerscope.analyses.material.blocks import Blocks
 from layerscope.analyses.measures.anisotropy import contributions
-from layerscope.probes.evaluate import check_finite
+from layerscope.probes.scoring.evaluate import check_finite
 from layerscope.store.view import SiteView
 
 BATCH_BYTES = 32 << 20

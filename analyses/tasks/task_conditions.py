@@ -15,8 +15,8 @@ from layerscope.analyses.material.blocks import Blocks
 from layerscope.analyses.material.sample import Sample, labelled_sample
 from layerscope.corpus.names import nearest
 from layerscope.corpus.splits import group_folds, rare_classes
-from layerscope.probes.labels import label_of, read_values
-from layerscope.probes.rows import codes_of
+from layerscope.probes.reading.labels import label_of, read_values
+from layerscope.probes.reading.rows import codes_of
 
 if TYPE_CHECKING:
     import pandas as pd

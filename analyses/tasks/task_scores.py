@@ -12,7 +12,7 @@ from torch import Tensor
 from layerscope.analyses.measures.condition_decoders import FoldGrams, accuracies, hit_sums
 from layerscope.analyses.measures.dichotomies import Signs
 from layerscope.analyses.tasks.task_conditions import Conditions
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.intervals import GroupBootstrap
 
 DRAWS = 200
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layerscope.probes.coding.online import Code, Order, frequency_code, online_code, orders
-from layerscope.probes.controls import control_labels
-from layerscope.probes.engine import Solver, engine
-from layerscope.probes.evaluate import check_finite
-from layerscope.probes.intervals import GroupBootstrap
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
+from layerscope.probes.scoring.controls import control_labels
+from layerscope.probes.scoring.evaluate import check_finite
+from layerscope.probes.scoring.intervals import GroupBootstrap
+from layerscope.probes.solving.engine import Solver, engine
 
 Floats = NDArray[np.float64]
 

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.design import Design, Fit
-from layerscope.probes.engine import Engine
 from layerscope.probes.kinds.linear import CLASS_L2, TOL
+from layerscope.probes.solving.design import Design, Fit
+from layerscope.probes.solving.engine import Engine
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 """Ends of the blocks, as shares of the rows: the paper's."""

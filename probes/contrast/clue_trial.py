@@ -21,8 +21,8 @@ from layerscope.probes.contrast.centroids import (
 )
 from layerscope.probes.contrast.ranking import auc, length_strata, votes
 from layerscope.probes.contrast.traces import Traces
-from layerscope.probes.controls import majority_hits
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.controls import majority_hits
+from layerscope.probes.scoring.intervals import GroupBootstrap
 from layerscope.store import Store
 
 _PERMUTATIONS = 20

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 
 RESTARTS = 10
 EPOCHS = 1000

@@ -17,13 +17,13 @@ from layerscope.probes.contrast import consistency
 from layerscope.probes.contrast.consistency import Found
 from layerscope.probes.contrast.consistency_finding import COLUMNS
 from layerscope.probes.contrast.pairs import Pairs
-from layerscope.probes.design import Design
-from layerscope.probes.engine import engine
-from layerscope.probes.evaluate import check_finite
-from layerscope.probes.intervals import GroupBootstrap
 from layerscope.probes.kinds.kind import Asked
 from layerscope.probes.kinds.linear import classify
-from layerscope.probes.sources import Source
+from layerscope.probes.reading.sources import Source
+from layerscope.probes.scoring.evaluate import check_finite
+from layerscope.probes.scoring.intervals import GroupBootstrap
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import engine
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope.probes.kinds.kind import Asked
-from layerscope.probes.rows import Plan, codes_of
-from layerscope.probes.texts import Texts, plan_of, texts_of, two_classes
+from layerscope.probes.reading.rows import Plan, codes_of
+from layerscope.probes.reading.texts import Texts, plan_of, texts_of, two_classes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.evaluate import check_finite
 from layerscope.probes.kinds.kind import Asked
-from layerscope.probes.rows import Plan, codes_of
-from layerscope.probes.texts import Texts, plan_of, texts_of, two_classes
+from layerscope.probes.reading.rows import Plan, codes_of
+from layerscope.probes.reading.texts import Texts, plan_of, texts_of, two_classes
+from layerscope.probes.scoring.evaluate import check_finite
 
 if TYPE_CHECKING:
     from layerscope.store import Store

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.engine import Solver
 from layerscope.probes.erasers.directions import mean_difference, random_directions
 from layerscope.probes.erasers.eraser import Eraser
 from layerscope.probes.erasers.inlp import STEPS, inlp
 from layerscope.probes.erasers.leace import LeaceFit
-from layerscope.probes.evaluate import check_finite
-from layerscope.probes.labels import Task
-from layerscope.probes.rows import Pieces, plan
+from layerscope.probes.reading.labels import Task
+from layerscope.probes.reading.rows import Pieces, plan
+from layerscope.probes.scoring.evaluate import check_finite
+from layerscope.probes.solving.engine import Solver
 
 if TYPE_CHECKING:
     from layerscope.store import Store
@@ -58,7 +58,7 @@ def fit_eraser(
         LookupError: unknown site or label.
         ValueError: unknown method, and what `probe` refuses.
     """
-    from layerscope.probes.stored import stored_sites
+    from layerscope.probes.reading.stored import stored_sites
 
     if method not in METHODS:
         raise ValueError(f"method is one of {', '.join(METHODS)}, not {method!r}")

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.design import Design, Fit
-from layerscope.probes.engine import Solver, engine
 from layerscope.probes.erasers.directions import projection
 from layerscope.probes.erasers.eraser import Eraser
+from layerscope.probes.solving.design import Design, Fit
+from layerscope.probes.solving.engine import Solver, engine
 
 STEPS = 20
 """Probes that are trained at most."""

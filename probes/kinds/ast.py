@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from layerscope.probes.kinds.kind import Asked, SourceKind
 
 if TYPE_CHECKING:
+    from layerscope.probes.reading.sources import Source
     from layerscope.probes.readouts.ast import AstReadout
-    from layerscope.probes.sources import Source
     from layerscope.probes.trees.ast_finding import AstFinding
     from layerscope.store import Store
 

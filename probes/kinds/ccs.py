@@ -19,11 +19,11 @@ from layerscope.probes.contrast.consistency_finding import ConsistencyFinding
 from layerscope.probes.contrast.consistency_trial import Trial
 from layerscope.probes.contrast.pairs import pairs_of
 from layerscope.probes.kinds.kind import Asked, SourceKind
-from layerscope.probes.labels import class_codes
-from layerscope.probes.parallel import side_by_side
-from layerscope.probes.provenance import provenance
+from layerscope.probes.reading.labels import class_codes
+from layerscope.probes.reading.sources import Source
 from layerscope.probes.readouts.linear import LinearReadout
-from layerscope.probes.sources import Source
+from layerscope.probes.scoring.provenance import provenance
+from layerscope.probes.solving.parallel import side_by_side
 
 _ESTIMATORS = {
     "closed": "top principal component of centred differences (CRC-TPC)",

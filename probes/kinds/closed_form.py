@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerscope.probes.design import Design
 from layerscope.probes.kinds.kind import LabelKind, Predictions, Work
 from layerscope.probes.kinds.linear import inner, linear_readout
 from layerscope.probes.readouts.linear import LinearReadout
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.solver import full_precision
 
 Path = Callable[[float], Tensor]
 """Penalty -> weights ``[classes, width + 1]`` in the coordinates of the design, float64."""

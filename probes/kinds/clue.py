@@ -16,10 +16,10 @@ from layerscope.probes.contrast.clue_finding import COLUMNS, ClueFinding
 from layerscope.probes.contrast.clue_trial import Trial
 from layerscope.probes.contrast.traces import Traces, traces_of
 from layerscope.probes.kinds.kind import Asked, SourceKind
-from layerscope.probes.labels import class_codes
-from layerscope.probes.provenance import provenance
+from layerscope.probes.reading.labels import class_codes
+from layerscope.probes.reading.sources import Layers, Source
 from layerscope.probes.readouts.centroids import CentroidReadout
-from layerscope.probes.sources import Layers, Source
+from layerscope.probes.scoring.provenance import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ class CLUE(SourceKind):
         self, store: Store, label: str | None = None, layer: Layers = "all", *, seed: int = 0
     ) -> tuple[Tensor, Traces]:
         """``[traces, layers, width]`` of layers of one width, and the traces they belong to."""
-        from layerscope.probes.stored import stored_sites
+        from layerscope.probes.reading.stored import stored_sites
 
         sites = stored_sites(store, layer)
         widths = {store.sites[site].width for site in sites}

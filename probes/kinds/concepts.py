@@ -19,9 +19,9 @@ from torch import Tensor
 
 from layerscope.probes.kinds.kind import Further, LabelKind, Predictions, Work
 from layerscope.probes.kinds.linear import inner
-from layerscope.probes.labels import Task
+from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.concepts import ConceptReadout, cosines
-from layerscope.probes.sparse import sparse_path, strongest
+from layerscope.probes.solving.sparse import sparse_path, strongest
 
 PATH: tuple[float, ...] = tuple(np.logspace(0, -3, 13).tolist())
 """Penalties that are tried, as shares of the least one at which all weights are zero."""

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.design import Design
-from layerscope.probes.engine import Engine, Solver
-from layerscope.probes.labels import Task
-from layerscope.probes.rows import Pieces
+from layerscope.probes.reading.labels import Task
+from layerscope.probes.reading.rows import Pieces
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import Engine, Solver
 
 if TYPE_CHECKING:
     from layerscope.probes.finding import ProbeFinding
+    from layerscope.probes.reading.sources import Layers, Source
     from layerscope.probes.readouts.readout import Readout
-    from layerscope.probes.sources import Layers, Source
 
 
 @dataclass(frozen=True)

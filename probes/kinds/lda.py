@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layerscope.probes.kinds.closed_form import NEVER, ClassSums, ClosedForm, Path, class_means
-from layerscope.probes.labels import Task
+from layerscope.probes.reading.labels import Task
 
 SHRINKAGE = (0.9, 0.5, 0.2, 0.05, 0.01, 0.001, 0.0)
 """Shares of the identity in the covariance that LDA chooses from."""

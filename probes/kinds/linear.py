@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerscope.probes.design import Design, Fit
-from layerscope.probes.engine import Engine
 from layerscope.probes.kinds.kind import LabelKind, Predictions, Work
-from layerscope.probes.labels import Task
+from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.linear import LinearReadout
+from layerscope.probes.solving.design import Design, Fit
+from layerscope.probes.solving.engine import Engine
 
 CLASS_L2 = (1000.0, 100.0, 10.0, 1.0)
 """Penalties that a logistic probe chooses from, against the summed loss; strongest first."""

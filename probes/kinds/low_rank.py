@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layerscope.probes.design import Design, Fit
 from layerscope.probes.kinds.closed_form import ClassSums
 from layerscope.probes.kinds.kind import LabelKind, Predictions, Work
 from layerscope.probes.kinds.linear import Linear, fits_of, linear_readout, out_of_fold, tuned
-from layerscope.probes.labels import Task
+from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.linear import LinearReadout
-from layerscope.probes.solver import Solution, full_precision
+from layerscope.probes.solving.design import Design, Fit
+from layerscope.probes.solving.solver import Solution, full_precision
 
 TOL = 1e-5
 """Nats per row that the last step gains."""

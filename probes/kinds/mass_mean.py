@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layerscope.probes.kinds.closed_form import NEVER, ClassSums, ClosedForm, Path, class_means
-from layerscope.probes.labels import Task
+from layerscope.probes.reading.labels import Task
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from layerscope.probes.coding.finding import COLUMNS, CodeFinding
 from layerscope.probes.coding.measurement import Sending
 from layerscope.probes.coding.online import FRACTIONS, SMOOTHING
 from layerscope.probes.kinds.kind import Asked, SourceKind
-from layerscope.probes.parallel import side_by_side
-from layerscope.probes.provenance import provenance
-from layerscope.probes.rows import Plan, plan
-from layerscope.probes.sources import Source
+from layerscope.probes.reading.rows import Plan, plan
+from layerscope.probes.reading.sources import Source
+from layerscope.probes.scoring.provenance import provenance
+from layerscope.probes.solving.parallel import side_by_side
 
 if TYPE_CHECKING:
     import pandas as pd

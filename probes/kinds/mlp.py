@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layerscope.probes.design import Design
 from layerscope.probes.kinds.kind import LabelKind, Predictions, Work
 from layerscope.probes.kinds.linear import inner
-from layerscope.probes.labels import Task
+from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.mlp import MLPReadout
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.solver import full_precision
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from layerscope.probes.kinds.kind import Asked, SourceKind
 from layerscope.probes.mixing.pool import POOLINGS, TAIL, pooled
 from layerscope.probes.mixing.pooling_finding import COLUMNS, PoolingFinding
 from layerscope.probes.mixing.readings import Readings
-from layerscope.probes.parallel import side_by_side
-from layerscope.probes.provenance import provenance
+from layerscope.probes.reading.rows import Plan
+from layerscope.probes.reading.sources import Source
+from layerscope.probes.reading.stored import stored_sites
+from layerscope.probes.reading.texts import Texts, plan_of, texts_of
 from layerscope.probes.readouts.pooled import PooledReadout
-from layerscope.probes.rows import Plan
-from layerscope.probes.sources import Source
-from layerscope.probes.stored import stored_sites
-from layerscope.probes.texts import Texts, plan_of, texts_of
+from layerscope.probes.scoring.provenance import provenance
+from layerscope.probes.solving.parallel import side_by_side
 
 if TYPE_CHECKING:
     import pandas as pd

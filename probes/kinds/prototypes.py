@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerscope.probes.design import Design, Fit
 from layerscope.probes.kinds.kind import LabelKind, Predictions, Work
 from layerscope.probes.kinds.linear import CLASS_L2, TOL, inner
-from layerscope.probes.labels import Task
+from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.prototypes import PrototypeReadout, squared_distances
+from layerscope.probes.solving.design import Design, Fit
 
 CENTRE_ROWS = 5_000
 """Rows that k-means sees: centres do not depend on how many there are."""

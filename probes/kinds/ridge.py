@@ -13,9 +13,9 @@ from torch import Tensor
 from layerscope.probes.kinds.closed_form import ClassSums, ClosedForm, Path
 from layerscope.probes.kinds.kind import Predictions, Work
 from layerscope.probes.kinds.linear import NUMBER_L2, Linear
-from layerscope.probes.labels import Task
+from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.linear import LinearReadout
-from layerscope.probes.solver import RidgePath
+from layerscope.probes.solving.solver import RidgePath
 
 
 @dataclass(frozen=True)

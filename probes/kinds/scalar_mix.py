@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from layerscope.probes.kinds.kind import Asked, SourceKind
-from layerscope.probes.labels import class_codes
 from layerscope.probes.mixing.layer_mix import fit_mix
 from layerscope.probes.mixing.layer_mix_finding import COLUMNS, LayerMixFinding
 from layerscope.probes.mixing.mix_trial import MixTrial
 from layerscope.probes.mixing.readings import Readings
-from layerscope.probes.provenance import provenance
+from layerscope.probes.reading.labels import class_codes
+from layerscope.probes.reading.rows import plan
+from layerscope.probes.reading.sources import Source
 from layerscope.probes.readouts.layer_mix import LayerMixReadout
-from layerscope.probes.rows import plan
-from layerscope.probes.sources import Source
+from layerscope.probes.scoring.provenance import provenance
 
 if TYPE_CHECKING:
     import pandas as pd

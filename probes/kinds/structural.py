@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from layerscope.probes.kinds.kind import Asked, SourceKind
 
 if TYPE_CHECKING:
+    from layerscope.probes.reading.sources import Source
     from layerscope.probes.readouts.structural import StructuralReadout
-    from layerscope.probes.sources import Source
     from layerscope.probes.trees.structural_finding import StructuralFinding
     from layerscope.store import Store
 

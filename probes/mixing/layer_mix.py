@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 
 _STEPS = 300
 _CONSTANT = 1e-6  # float32 cannot tell a smaller spread, relative to the mean, from rounding

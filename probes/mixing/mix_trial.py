@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.evaluate import Losses, check_finite
 from layerscope.probes.mixing.layer_mix import Mix, fit_mix
 from layerscope.probes.mixing.readings import Reading, Readings
-from layerscope.probes.sources import Source
+from layerscope.probes.reading.sources import Source
+from layerscope.probes.scoring.evaluate import Losses, check_finite
 from layerscope.store import Store
 
 

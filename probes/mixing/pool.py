@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.evaluate import check_finite
-from layerscope.probes.texts import Texts
+from layerscope.probes.reading.texts import Texts
+from layerscope.probes.scoring.evaluate import check_finite
 
 if TYPE_CHECKING:
     from layerscope.store import Store

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.controls import control_labels, majority_hits, training_means
-from layerscope.probes.design import Design
-from layerscope.probes.engine import Engine, Solver, engine
-from layerscope.probes.evaluate import Losses, check_finite
-from layerscope.probes.intervals import GroupBootstrap
 from layerscope.probes.kinds.linear import classify, regress
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
+from layerscope.probes.scoring.controls import control_labels, majority_hits, training_means
+from layerscope.probes.scoring.evaluate import Losses, check_finite
+from layerscope.probes.scoring.intervals import GroupBootstrap
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import Engine, Solver, engine
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layerscope.corpus.tree_tuples import TreeTuple
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 from layerscope.probes.trees.ast_batches import TextBatch, batches
 from layerscope.probes.trees.ast_start import Start, start
 from layerscope.probes.trees.parses import Parses

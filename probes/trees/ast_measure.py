@@ -14,12 +14,12 @@ from torch import Tensor
 from layerscope.corpus.splits import group_folds
 from layerscope.corpus.tree_tuples import EMPTY, TreeTuple, constituents, decode
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.intervals import GroupBootstrap
 from layerscope.probes.kinds.kind import Asked
-from layerscope.probes.provenance import provenance
+from layerscope.probes.reading.sources import Source
+from layerscope.probes.reading.stored import stored_sites
 from layerscope.probes.readouts.ast import AstReadout
-from layerscope.probes.sources import Source
-from layerscope.probes.stored import stored_sites
+from layerscope.probes.scoring.intervals import GroupBootstrap
+from layerscope.probes.scoring.provenance import provenance
 from layerscope.probes.trees.ast_finding import AstFinding
 from layerscope.probes.trees.ast_fit import AstFit
 from layerscope.probes.trees.parses import Parses, parses

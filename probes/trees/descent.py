@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layerscope.probes.solver import full_precision
+from layerscope.probes.solving.solver import full_precision
 from layerscope.probes.trees.convex import loss, warm_start
 from layerscope.probes.trees.coordinates import Coordinates
 from layerscope.probes.trees.quadratic import Form, projected

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from layerscope.corpus.splits import group_folds
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.intervals import GroupBootstrap
 from layerscope.probes.kinds.kind import Asked
-from layerscope.probes.parallel import side_by_side
-from layerscope.probes.provenance import provenance
+from layerscope.probes.reading.sources import Source
+from layerscope.probes.reading.stored import stored_sites
 from layerscope.probes.readouts.structural import StructuralReadout
-from layerscope.probes.sources import Source
-from layerscope.probes.stored import stored_sites
+from layerscope.probes.scoring.intervals import GroupBootstrap
+from layerscope.probes.scoring.provenance import provenance
+from layerscope.probes.solving.parallel import side_by_side
 from layerscope.probes.trees.dependency import Forest, forest
 from layerscope.probes.trees.spanning import hung, spanning_trees
 from layerscope.probes.trees.structural_controls import chain_scores, control_forest

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.intervals import GroupBootstrap
 from layerscope.probes.trees.dependency import Forest
 from layerscope.probes.trees.spanning import spanning_trees
 

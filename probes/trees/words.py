@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from layerscope.probes.evaluate import check_finite
-from layerscope.probes.rows import codes_of
+from layerscope.probes.reading.rows import codes_of
+from layerscope.probes.scoring.evaluate import check_finite
 
 if TYPE_CHECKING:
     import pandas as pd

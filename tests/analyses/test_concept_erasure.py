@@ -167,7 +167,7 @@ def test_the_change_is_that_of_plain_hooks(gpt2: Any, tokenizer: Any, sentences:
     store = extract(gpt2, corpus, [1], tokenizer=tokenizer, progress=False)
     from layerscope.analyses.erasing.decodable import Held
     from layerscope.analyses.erasing.erasers import erasers_at
-    from layerscope.probes.rows import plan
+    from layerscope.probes.reading.rows import plan
 
     held = Held(plan(store, "upos", pieces="all", max_rows=20_000))
     site = "blocks.1.resid_post"

@@ -14,7 +14,7 @@ from layerscope.analyses.mistakes.slices_finding import SlicesFinding
 from layerscope.analyses.mistakes.slices_halves import halves, rate
 from layerscope.analyses.slices import slices
 from layerscope.finding import Finding
-from layerscope.probes.rows import plan
+from layerscope.probes.reading.rows import plan
 
 ROWS = 3000
 WIDTH = 12
@@ -97,7 +97,7 @@ def test_directions_point_away_from_the_place(store: Any) -> None:
 def test_numbers_come_from_the_half_that_did_not_choose(store: Any) -> None:
     """By hand: the same half, the same out-of-fold errors, a mean over rows."""
     from layerscope.analyses.mistakes.readings import readings
-    from layerscope.probes.sources import from_store
+    from layerscope.probes.reading.sources import from_store
 
     found = slices(store, 0, label="kind", clusters=2, progress=False)
     line = found.table[found.table["slice"] == "place = sea"].iloc[0]

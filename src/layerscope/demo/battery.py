@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from layerscope.corpus import Corpus
     from layerscope.finding import Finding
-    from layerscope.probes.labels import Task
+    from layerscope.probes.reading.labels import Task
     from layerscope.store import Store
 
 SENTENCES = 900

@@ -17,8 +17,12 @@ def rows(n: int, width: int, seed: int = 0) -> torch.Tensor:
 
 def test_distances_are_scipys() -> None:
     x, z = rows(70, 9), rows(50, 9, seed=1)
-    torch.testing.assert_close(distances(x, z).numpy(), cdist(x.double(), z.double()), rtol=1e-12, atol=0.0)
-    torch.testing.assert_close(distances(x).numpy(), cdist(x.double(), x.double()), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        distances(x, z).numpy(), cdist(x.double(), z.double()), rtol=1e-12, atol=0.0
+    )
+    torch.testing.assert_close(
+        distances(x).numpy(), cdist(x.double(), x.double()), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_what_lies_close_far_from_the_origin_keeps_its_digits() -> None:
@@ -45,7 +49,9 @@ def test_neighbours_are_scikit_learns_in_blocks_of_any_size() -> None:
     near, which = NearestNeighbors(n_neighbors=4).fit(x).kneighbors()
     for block in (7, 64, 200):
         found = neighbours(x, 4, block=block)
-        torch.testing.assert_close(found.distance.numpy(), near, rtol=1e-6, atol=0.0, check_dtype=False)
+        torch.testing.assert_close(
+            found.distance.numpy(), near, rtol=1e-6, atol=0.0, check_dtype=False
+        )
         assert (found.index.numpy() == which).all()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layerscope.probes.coding import online
 from layerscope.probes.coding.online import FRACTIONS, frequency_code, online_code, orders
-from layerscope.probes.engine import Engine, engine
+from layerscope.probes.solving.engine import Engine, engine
 
 ROWS = 16384
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerscope.probes.evaluate import Measurement
 from layerscope.probes.kinds import as_kind
-from layerscope.probes.rows import Plan
+from layerscope.probes.reading.rows import Plan
+from layerscope.probes.scoring.evaluate import Measurement
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
-from layerscope.probes.design import Design
-from layerscope.probes.engine import Engine
-from layerscope.probes.evaluate import Measurement
 from layerscope.probes.fitting import fit
 from layerscope.probes.kinds import LDA, MassMean, Ridge, as_kind
 from layerscope.probes.kinds.kind import Work
 from layerscope.probes.kinds.linear import NUMBER_L2
+from layerscope.probes.scoring.evaluate import Measurement
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import Engine
 
 CLOSED = ("ridge", "mass_mean", "lda")
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from layerscope.probes.design import Design
-from layerscope.probes.engine import Engine
 from layerscope.probes.fitting import fit, fit_readout
 from layerscope.probes.kinds import Concepts
 from layerscope.probes.kinds.concepts import Bottleneck, thresholded
 from layerscope.probes.kinds.kind import Further, Work
 from layerscope.probes.probe import probe
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import Engine
 
 TRUE = [3, 40, 77, 120, 199]
 

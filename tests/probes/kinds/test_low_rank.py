@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from layerscope.probes import solver
-from layerscope.probes.design import Design, Fit
 from layerscope.probes.fitting import fit
 from layerscope.probes.kinds import Linear, LowRank
 from layerscope.probes.kinds.low_rank import low_rank
+from layerscope.probes.solving import solver
+from layerscope.probes.solving.design import Design, Fit
 
 FITS = [Fit(0, (fold,), 5.0) for fold in range(3)]
 

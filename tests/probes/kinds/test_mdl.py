@@ -13,7 +13,7 @@ from layerscope.probes.coding.finding import CodeFinding
 from layerscope.probes.coding.measurement import Sending
 from layerscope.probes.kinds import MDL, as_kind
 from layerscope.probes.probe import probe
-from layerscope.probes.rows import plan
+from layerscope.probes.reading.rows import plan
 
 ROWS = 1200
 

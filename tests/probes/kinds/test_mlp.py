@@ -8,12 +8,12 @@ import torch
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from layerscope.probes.design import Design
-from layerscope.probes.engine import Engine
 from layerscope.probes.fitting import fit
 from layerscope.probes.kinds import MLP
 from layerscope.probes.kinds.kind import Work
 from layerscope.probes.kinds.mlp import Net, train
+from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import Engine
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_the_control_keeps_a_label_of_the_group_whole(build) -> None:
     """Where a group has one label, so has it in the control: else leakage would look like skill."""
     from layerscope.probes.kinds.kind import Asked
     from layerscope.probes.kinds.pooling import _plan, _types
-    from layerscope.probes.texts import texts_of
+    from layerscope.probes.reading.texts import texts_of
 
     text = np.repeat(np.arange(TEXTS), TOKENS)
     by_group = build(kind=["ab"[t // 4 % 2] for t in text])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from layerscope.probes.mixing.pool import POOLINGS, pooled
-from layerscope.probes.texts import texts_of
+from layerscope.probes.reading.texts import texts_of
 
 TEXTS = 30
 

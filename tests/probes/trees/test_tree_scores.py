@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from layerscope.planted.trees import dependency_plant, random_heads
-from layerscope.probes.intervals import GroupBootstrap
+from layerscope.probes.scoring.intervals import GroupBootstrap
 from layerscope.probes.trees.dependency import Forest, tree_depths, tree_distances
 from layerscope.probes.trees.spanning import hung, spanning_trees
 from layerscope.probes.trees.tree_scores import rank_correlation, tree_edges, tree_scores
