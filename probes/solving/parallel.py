@@ -26,6 +26,8 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], *, item_bytes: floa
         items: What to work on.
         item_bytes: Memory that one takes.
     """
+    from threadpoolctl import threadpool_limits
+
     threads = torch.get_num_threads()
     workers = int(max(1, min(threads, len(items), MEMORY // max(1.0, item_bytes))))
     if workers == 1 or torch.cuda.is_available():
@@ -33,7 +35,11 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], *, item_bytes: floa
         return
     share = max(1, threads // workers)
     try:
-        with ThreadPoolExecutor(workers, "probe", torch.set_num_threads, (share,)) as pool:
+        # scikit-learn's products go through BLAS, whose threads torch does not count.
+        with (
+            threadpool_limits(share, "blas"),
+            ThreadPoolExecutor(workers, "probe", torch.set_num_threads, (share,)) as pool,
+        ):
             yield from pool.map(work, items)
     finally:
         # The workers' calls set what future threads start with, too.

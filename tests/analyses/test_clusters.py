@@ -123,6 +123,11 @@ def test_stability_is_one_for_clear_clusters_and_low_for_none() -> None:
     found = stability(clear, make(clear), groups, make, resamples=4, seed=0)
     assert found.agreement.min() == 1
     assert (found.overlap == 1).all()
+    # Where two clusters come back as one, each overlaps it by its share.
+    codes = truth()
+    merged = stability(clear, codes, groups, lambda z: np.minimum(make(z), 2), resamples=1, seed=0)
+    assert merged.overlap[:2] == pytest.approx([1, 1])
+    assert merged.overlap[2:].sum() == pytest.approx(1)
     none = stability(noise, make(noise), groups, make, resamples=4, seed=0)
     assert none.agreement.mean() < 0.8
     assert none.overlap.mean() < 0.9

@@ -271,12 +271,30 @@ def test_maps_are_turned_onto_the_one_before() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(60, 2, generator=generator) * torch.tensor([3.0, 1.0])
     wide = torch.cat([x, 0.01 * torch.randn(60, 4, generator=generator)], 1)
-    before = maps_of(wide, ("pca", "mds"), {})
-    mirrored = maps_of(wide * torch.tensor([-1.0, 1, 1, 1, 1, 1]), ("pca", "mds"), before)
+    first = maps_of(wide, ("pca", "mds"), {})
+    turn = np.array([[np.cos(1.2), -np.sin(1.2)], [-np.sin(1.2), -np.cos(1.2)]])  # and a mirror
+    before = {method: placed @ turn for method, placed in first.items()}
+    again = maps_of(wide, ("pca", "mds"), before)
     for method, placed in before.items():
-        np.testing.assert_allclose(mirrored[method], placed, atol=1e-6)
+        np.testing.assert_allclose(again[method], placed, atol=1e-6)
         assert (np.square(placed).sum(1) <= 1).mean() == pytest.approx(0.98, abs=0.02)
         np.testing.assert_allclose(placed.mean(0), 0, atol=1e-9)
+
+
+def test_a_word_that_was_cut_is_shown_whole(make_store: Any) -> None:
+    from layerscope.analyses.clustering.contexts import contexts
+
+    text = "we call it unbelievable " + "and so do they " * 6
+    spans = {"char_start": [0, 3, 8, 11, 13, 20], "char_end": [2, 7, 10, 13, 20, 23]}
+    words = {"word_index": [0, 1, 2, 3, 3, 3], "content": [text] * 6, "text": [0] * 6}
+    store = make_store({"embed": torch.zeros(6, 2)}, **spans, **words)
+    for piece in (3, 4, 5):
+        shown = contexts(store, np.array([piece])).iloc[0]
+        assert shown["token"] == "unbelievable"
+        assert shown["left"] == "we call it "
+        assert shown["right"] == " and so do they and so do they and …"
+    bare = contexts(make_store({"embed": torch.zeros(2, 2)}), np.array([1]))
+    assert list(bare["token"]) == ["row 1"]
 
 
 def test_mds_in_as_many_dimensions_as_there_are_keeps_all_distances() -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from layerscope.probes.solving.parallel import side_by_side
 
@@ -29,6 +30,18 @@ def test_results_come_in_order_and_threads_are_shared(threads) -> None:
     assert torch.get_num_threads() == threads
     with ThreadPoolExecutor(1) as pool:  # threads that others start later
         assert pool.submit(torch.get_num_threads).result() == threads
+
+
+def test_blas_shares_its_threads_too(threads) -> None:
+    """Two solvers of scikit-learn with two spinning BLAS threads each took 50 times as long."""
+
+    def threads_of_blas(_: int = 0) -> set[int]:
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    with threadpool_limits(2, "blas"):
+        shares = list(side_by_side(threads_of_blas, range(4), item_bytes=1.0))
+        assert threads_of_blas() == {2}
+    assert all(share == ({2} if threads == 1 else {1}) for share in shares)
 
 
 def test_large_items_get_all_threads_one_after_the_other(threads) -> None:
