@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from layerscope.probes.finding import ProbeFinding
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
 COLUMNS = (
@@ -46,6 +47,13 @@ COLUMNS = (
 """Order of the table's columns; docs/mdl.md says what each one means."""
 
 
+def last_block(table: pd.DataFrame) -> str:
+    """How much of the rows the last block is, in words."""
+    blocks = table[table["part"] == "block"]
+    share = 1 - blocks["rows_seen"].max() / blocks["n"].iloc[0]
+    return "last half" if 0.49 < share < 0.51 else f"last {share:.0%} of the rows"
+
+
 @dataclass(frozen=True)
 class CodeFinding(ProbeFinding):
     """What the labels cost at each site: ``part`` is ``"code"``, or ``"block"`` for the curve."""
@@ -71,7 +79,7 @@ class CodeFinding(ProbeFinding):
             f"{best['label']} {where} {best['site']}: {best['bits_per_label']:.2f} bits a label, "
             f"compression {best['value']:.2f} ({best['ci_low']:.2f} to {best['ci_high']:.2f}), "
             f"against {', '.join(against)}; {best['n']:,} rows in {best['n_groups']:,} groups, "
-            f"accuracy on the last half {best['accuracy']:.3f}."
+            f"accuracy on the {last_block(self.table)} {best['accuracy']:.3f}."
         )
 
     @property

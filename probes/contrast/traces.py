@@ -89,7 +89,7 @@ def traces_of(
         frame["group"] = frame["number"]
     chosen = plan_of(frame.reset_index(drop=True), texts.label, asked)
     picked = frame["number"].to_numpy()[chosen.index]
-    good = _good(two_classes(chosen, "clue"), correct, texts.label, notes)
+    good = good_class(two_classes(chosen, "clue"), correct, texts.label, notes)
     if len(np.unique(chosen.groups)) == len(chosen.groups):
         notes.append(
             "every trace is a group of its own; where several traces are of one problem, give "
@@ -105,8 +105,12 @@ def traces_of(
     )
 
 
-def _good(classes: tuple[Any, Any], correct: Any, label: str, notes: list[str]) -> int:
-    """The class number that means correct."""
+def good_class(classes: tuple[Any, Any], correct: Any, label: str, notes: list[str]) -> int:
+    """The class number that means correct.
+
+    Raises:
+        ValueError: neither class is `correct`, or it is not given and their names do not say.
+    """
     if correct is not None:
         if correct not in classes:
             raise ValueError(

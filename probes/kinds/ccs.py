@@ -48,6 +48,7 @@ class CCS(SourceKind):
 
     name = "ccs"
     rows = "texts:last"
+    whole_texts = True
 
     method: Literal["closed", "search"] = "closed"
     """The top principal component of the differences, or the search of the paper."""

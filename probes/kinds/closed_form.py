@@ -18,8 +18,10 @@ from torch import Tensor
 
 from layerscope.probes.kinds.kind import LabelKind, Predictions, Work
 from layerscope.probes.kinds.linear import inner, linear_readout
+from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.linear import LinearReadout
 from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import Engine
 from layerscope.probes.solving.solver import full_precision
 
 Path = Callable[[float], Tensor]
@@ -75,6 +77,9 @@ class ClosedForm(LabelKind):
     @abstractmethod
     def loss(self, scores: Tensor, truth: Tensor) -> float:
         """Summed over rows: what the choice of the penalty makes least."""
+
+    def solved_by(self, engine: Engine, task: Task) -> str:
+        return f"closed form, torch on {engine.device}"
 
     def predict(self, work: Work) -> Predictions:
         design = work.design

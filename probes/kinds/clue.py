@@ -14,7 +14,7 @@ from torch import Tensor
 from layerscope.probes.contrast.centroids import Metric, Score, balanced, rms
 from layerscope.probes.contrast.clue_finding import COLUMNS, ClueFinding
 from layerscope.probes.contrast.clue_trial import Trial
-from layerscope.probes.contrast.traces import Traces, traces_of
+from layerscope.probes.contrast.traces import Traces, good_class, traces_of
 from layerscope.probes.kinds.kind import Asked, SourceKind
 from layerscope.probes.reading.labels import class_codes
 from layerscope.probes.reading.sources import Layers, Source
@@ -36,6 +36,7 @@ class CLUE(SourceKind):
 
     name = "clue"
     rows = "tokens"
+    whole_texts = True
 
     between: tuple[str, str] | None = None
     """Marks where a trace starts and ends, such as ``("<think>", "</think>")``; None: whole texts."""
@@ -109,7 +110,11 @@ class CLUE(SourceKind):
 
         Args:
             deltas: ``[traces, layers, width]``
-            correct: ``[traces]`` two values; the later one in order means correct.
+            correct: ``[traces]`` booleans, as `Traces.correct`; or two values, of which the option
+                `correct` says what means correct, as it does for a label.
+
+        Raises:
+            ValueError: not two values, or which of them means correct is not said.
         """
         _, codes, classes = class_codes(correct, "class", "correct")
         if len(classes) != 2 or len(codes) != len(deltas):
@@ -117,7 +122,10 @@ class CLUE(SourceKind):
                 f"correct must have two values, one per trace: got {len(classes)} values for "
                 f"{len(codes)} of {len(deltas)} traces"
             )
-        used = balanced(codes == 1, seed=seed) if self.balance else np.ones(len(codes), bool)
+        given = all(isinstance(value, bool) for value in classes)
+        good = 1 if given else good_class((classes[0], classes[1]), self.correct, "label", [])
+        codes, classes = codes == good, (classes[1 - good], classes[good])
+        used = balanced(codes, seed=seed) if self.balance else np.ones(len(codes), bool)
         sides = [torch.from_numpy(used & (codes == number)) for number in (0, 1)]
         centroids = [
             deltas[side.to(deltas.device)].double().mean(0).float().cpu() for side in sides

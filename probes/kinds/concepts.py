@@ -21,6 +21,7 @@ from layerscope.probes.kinds.kind import Further, LabelKind, Predictions, Work
 from layerscope.probes.kinds.linear import inner
 from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.concepts import ConceptReadout, cosines
+from layerscope.probes.solving.engine import Engine
 from layerscope.probes.solving.sparse import sparse_path, strongest
 
 PATH: tuple[float, ...] = tuple(np.logspace(0, -3, 13).tolist())
@@ -78,6 +79,10 @@ class Concepts(LabelKind):
 
     def estimator(self, task: Task) -> str:
         return "concept matrix search" if self.matrix is not None else "l1 logistic on concepts"
+
+    def solved_by(self, engine: Engine, task: Task) -> str:
+        how = "cosines" if self.matrix is not None else "proximal steps"
+        return f"{how}, torch on {engine.device}"
 
     def options(self) -> dict[str, Any]:
         shapes = {

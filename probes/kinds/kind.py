@@ -77,6 +77,20 @@ class Kind(ABC):
         """Its options as JSON values, for the provenance of what it measured."""
         return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
 
+    def written(self) -> str:
+        """It as an argument of `probe`: its name, or a call with the options that are no defaults.
+
+        A tensor is written as ``...``, which only the user can fill in.
+        """
+        given = []
+        for item in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                given.append(f"{item.name}=...")
+            elif value != item.default:
+                given.append(f"{item.name}={value!r}")
+        return f"kinds.{type(self).__name__}({', '.join(given)})" if given else repr(self.name)
+
 
 class LabelKind(Kind):
     """Predicts the label of each row from one site; scored by cross-validation."""
@@ -93,6 +107,10 @@ class LabelKind(Kind):
     @abstractmethod
     def estimator(self, task: Task) -> str:
         """What is fitted, for the column of this name."""
+
+    def solved_by(self, engine: Engine, task: Task) -> str:
+        """Who solves its fits, for the notes: the engine, unless the kind has a way of its own."""
+        return str(engine)
 
     @abstractmethod
     def predict(self, work: Work) -> Predictions:
@@ -126,7 +144,9 @@ class SourceKind(Kind):
     """Needs more than one row and one label at a time: trees, pairs, traces, several layers."""
 
     needs_label: ClassVar[bool] = True
-    """Whether data must have the asked label before a model is run on them."""
+    """Whether it reads a label that the user names; trees are where they are."""
+    whole_texts: ClassVar[bool] = False
+    """Whether that label must have one value per text."""
 
     @abstractmethod
     def measure(self, source: Source, asked: Asked) -> ProbeFinding:

@@ -19,6 +19,7 @@ from layerscope.probes.kinds.linear import inner
 from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.mlp import MLPReadout
 from layerscope.probes.solving.design import Design
+from layerscope.probes.solving.engine import Engine
 from layerscope.probes.solving.solver import full_precision
 
 
@@ -56,6 +57,9 @@ class MLP(LabelKind):
 
     def estimator(self, task: Task) -> str:
         return f"MLP, {self.hidden} hidden units"
+
+    def solved_by(self, engine: Engine, task: Task) -> str:
+        return f"Adam, torch on {engine.device}"
 
     def predict(self, work: Work) -> Predictions:
         folds = work.design.folds

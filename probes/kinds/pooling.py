@@ -38,6 +38,7 @@ class Pooling(SourceKind):
 
     name = "pooling"
     rows = "tokens"
+    whole_texts = True
 
     poolings: tuple[str, ...] = POOLINGS
     """Of ``"last"``, ``"mean"``, ``"max"``, ``"first"``, ``"tail"``."""
@@ -86,7 +87,7 @@ class Pooling(SourceKind):
         return PoolingFinding(
             table=table,
             provenance=provenance(source, self, asked, label=chosen.label, task=chosen.task),
-            notes=(*source.store.notes, *texts.notes, *chosen.notes, *self._cautions(texts, table)),
+            notes=(*source.store.notes, *texts.notes, *chosen.notes, *_cautions(chosen, table)),
         )
 
     def _site(
@@ -117,21 +118,6 @@ class Pooling(SourceKind):
 
     def _called(self, name: str) -> str:
         return f"last {self.tail}" if name == "tail" else name
-
-    def _cautions(self, texts: Texts, table: pd.DataFrame) -> list[str]:
-        notes = [_ALWAYS]
-        if "gain" in table and not (table["gain_low"] > 0).any():
-            notes.append("no pooling is reliably better than the last token at its site")
-        train = int(table["n"].iloc[0] * 0.8)
-        if train < 2 * int(table["width"].iloc[0]):
-            notes.append(
-                f"{train:,} training texts for {table['width'].iloc[0]:,} features: below two rows a "
-                "feature a linear probe can separate random labels, so hold values against control"
-            )
-        notes.append(
-            "the first token of a text may be an attention sink with the same state always"
-        )
-        return notes
 
     def fit(
         self,
@@ -181,6 +167,20 @@ def _types(chosen: Plan) -> NDArray[np.int64]:
     if np.allclose(squares / sizes, (sums / sizes) ** 2):
         return chosen.groups
     return np.arange(len(chosen.values))
+
+
+def _cautions(chosen: Plan, table: pd.DataFrame) -> list[str]:
+    notes = [_ALWAYS]
+    if "gain" in table and not (table["gain_low"] > 0).any():
+        notes.append("no pooling is reliably better than the last token at its site")
+    train, width = len(chosen.index) * (chosen.folds - 1) // chosen.folds, table["width"].max()
+    if train < 2 * width:
+        notes.append(
+            f"{train:,} training texts for {width:,} features: below two rows a feature a linear "
+            "probe can separate random labels, so hold values against control"
+        )
+    notes.append("the first token of a text may be an attention sink with the same state always")
+    return notes
 
 
 def _table(lines: list[dict[str, Any]], readings: Readings) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from layerscope.probes.kinds.kind import Predictions, Work
 from layerscope.probes.kinds.linear import NUMBER_L2, Linear
 from layerscope.probes.reading.labels import Task
 from layerscope.probes.readouts.linear import LinearReadout
+from layerscope.probes.solving.engine import Engine
 from layerscope.probes.solving.solver import RidgePath
 
 
@@ -41,6 +42,9 @@ class Ridge(ClosedForm):
 
     def penalties(self) -> tuple[float, ...]:
         return NUMBER_L2 if self.l2 is None else (self.l2,)
+
+    def solved_by(self, engine: Engine, task: Task) -> str:
+        return super().solved_by(engine, task) if task == "class" else str(engine)
 
     def predict(self, work: Work) -> Predictions:
         return super().predict(work) if work.classes else Linear(self.l2).predict(work)

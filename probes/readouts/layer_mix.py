@@ -30,6 +30,9 @@ class LayerMixReadout(Readout):
     """The layers, in order."""
     l2: float = 0.0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", tuple(self.sites))
+
     @property
     def width(self) -> int:
         return self.mean.shape[1]

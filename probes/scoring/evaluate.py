@@ -137,7 +137,7 @@ class Measurement:
             | {
                 "width": design.width,
                 "lambda": median(found.penalties) if found.penalties else float("nan"),
-                "solver": str(solver),
+                "solver": self.kind.solved_by(solver, plan.task),
                 "unfinished": found.unfinished,
             }
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from layerscope.finding import Provenance
-from layerscope.probes.kinds.kind import Asked, Kind
+from layerscope.probes.kinds.kind import Asked, Kind, SourceKind
 from layerscope.probes.reading.sources import Source
 
 
@@ -31,15 +31,28 @@ def provenance(source: Source, kind: Kind, asked: Asked, **more: Any) -> Provena
         model=str(store.about.get("model", "")),
         data=str(store.about.get("corpus", store.path.name)),
         store_key=store.key,
-        call=_call(parameters, asked.seed),
+        call=_call(kind, asked, parameters),
         parameters=parameters,
         seed=asked.seed,
     )
 
 
-def _call(parameters: dict[str, Any], seed: int) -> str:
-    """The line that measures this again on the same store."""
-    kind = () if parameters["kind"] == "linear" else ("kind",)
-    said = ("label", *kind, "task", "folds", "pieces", "max_rows")
-    options = "".join(f", {name}={parameters[name]!r}" for name in said)
-    return f"layerscope.probe(store, {parameters['layer']!r}{options}, seed={seed})"
+def _call(kind: Kind, asked: Asked, parameters: dict[str, Any]) -> str:
+    """The line that measures this again on the same store, given the twin's as ``twin``."""
+    labelled = not isinstance(kind, SourceKind) or kind.needs_label
+    written = kind.written()
+    said = {
+        "label": repr(parameters["label"]) if labelled else "None",
+        "kind": "None" if written == "'linear'" else written,
+        "task": repr(parameters["task"]),
+        "folds": repr(asked.folds),
+        "pieces": repr(asked.pieces),
+        "max_rows": repr(asked.max_rows),
+        "control": "None" if asked.control else "False",
+        "twin": "twin" if parameters["twin"] else "None",
+        "solver": "None" if asked.solver == "auto" else repr(asked.solver),
+        "device": repr(asked.device),
+        "seed": repr(asked.seed),
+    }
+    options = "".join(f", {name}={value}" for name, value in said.items() if value != "None")
+    return f"layerscope.probe(store, {parameters['layer']!r}{options})"

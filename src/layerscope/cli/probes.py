@@ -22,7 +22,7 @@ from layerscope.cli.options import (
     Tokenizer,
 )
 from layerscope.cli.printing import show
-from layerscope.probes.kinds import NAMES
+from layerscope.probes.kinds import NAMES, Concepts, Kind
 
 
 @app.command()
@@ -43,6 +43,13 @@ def probe(
     kind: Annotated[
         str, typer.Option(help=f"Kind of probe: {', '.join(NAMES)}; see docs/probe_kinds.md.")
     ] = "linear",
+    concepts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="For --kind concepts: another label, whose classes are the concepts.",
+        ),
+    ] = None,
     layers: Layers = "all",
     folds: Annotated[int, typer.Option(min=3, help="Cross-validation folds.")] = 5,
     seed: Seed = 0,
@@ -68,7 +75,7 @@ def probe(
         sites(layers),
         None if data is None else texts(data, text, group, limit),
         label=label[0] if label and len(label) == 1 else label or None,
-        kind=kind,
+        kind=_kind(kind, concepts),
         folds=folds,
         seed=seed,
         twin=twin,
@@ -77,3 +84,13 @@ def probe(
         **options,
     )
     show(finding, out, as_json)
+
+
+def _kind(name: str, concepts: str | None) -> str | Kind:
+    """The kind of this name; the one that has no defaults with its option."""
+    if (name == "concepts") != (concepts is not None):
+        raise typer.BadParameter(
+            "--kind concepts and --concepts COLUMN (another label, whose classes are the concepts) "
+            "go together"
+        )
+    return name if concepts is None else Concepts(label=concepts)

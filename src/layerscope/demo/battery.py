@@ -107,10 +107,11 @@ def run(out: str | Path, *, quick: bool = False, progress: bool = True) -> Path:
 
 
 def findings(*, quick: bool = False, progress: bool = True) -> list[Finding]:
-    """Anatomy, data, a probe for each label, what-ifs, recall and chaining of facts, in this order."""
+    """Anatomy, data, probes, the look of the layers, what-ifs, and facts, in this order."""
     from layerscope.corpus import bundled
     from layerscope.demo import load_model
     from layerscope.demo.chains import chains, unseen
+    from layerscope.demo.looks import looks
     from layerscope.demo.recall import recall
     from layerscope.demo.what_ifs import what_ifs
     from layerscope.hooks.anatomy import anatomy
@@ -128,6 +129,7 @@ def findings(*, quick: bool = False, progress: bool = True) -> list[Finding]:
             _named(_ask(kind, store, twin if kind is WordClass else None, progress))
             for kind in (QUICK_QUESTIONS if quick else QUESTIONS)
         ),
+        *map(_named, looks(model, store, twin, corpus, quick=quick, progress=progress)),
         *map(_named, what_ifs(model, corpus, quick=quick, progress=progress)),
         _named(recall(model)),
         _named(chains(model, questions=asked, names=not quick, progress=progress)),
