@@ -15,6 +15,7 @@ from layerscope.analyses.activity.attention_passes import Passes, WindowPasses, 
 from layerscope.analyses.activity.attention_table import COLUMNS, lines_of
 from layerscope.analyses.activity.head_counts import HeadCounts, Rows
 from layerscope.finding import Provenance
+from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.listening.watch import StopForward, watch
 from layerscope.hooks.load import dtype_of
 from layerscope.hooks.locating.structure import title
@@ -47,7 +48,7 @@ def attention_modes(
 
     After Ramsauer et al. (2021, arXiv 2008.02217), who see a head as a Hopfield network: k is the
     least number of keys that together hold 90 % of a query's attention. Modes by k over the visible
-    keys: I above 1/2 (averages over everything), II above 1/8, III above 1/32, IV up to 1/32 (picks
+    keys, median over queries of each: I above 1/2 (averages over everything), II above 1/8, III above 1/32, IV up to 1/32 (picks
     single keys). Everything is counted during the forward passes; no attention row is kept.
 
     Args:
@@ -68,7 +69,8 @@ def attention_modes(
         progress: Whether to show bars.
 
     Raises:
-        LookupError: the model has no such pattern.
+        LookupError: the model has no attention, or no such pattern.
+        TypeError: not a model, such as a store, which holds no attention.
         ValueError: no window with a query that sees `least` keys; a share or sink outside 0 to 1;
             attention probabilities that are NaN; an encoder-decoder, of which one stack must be
             given.
@@ -77,7 +79,7 @@ def attention_modes(
 
     started = time.perf_counter()
     _check(share, sink, least)
-    names = resolve(model, sites)
+    names = _patterns(model, sites)
     passes = passes_for(model, data, window, windows, tokenizer)
     counted = _counted(model, passes, names, share, least, progress)
     fresh = None
@@ -106,6 +108,23 @@ def attention_modes(
         ),
         notes=(*passes.notes, *_notes(model, passes, table, least)),
     )
+
+
+def _patterns(model: nn.Module, sites: int | str | Sequence[int | str]) -> tuple[str, ...]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"attention_modes needs the model, to see the attention of all its heads, not "
+            f"{type(model).__name__}; give the model that a store was made from, and its texts"
+        )
+    try:
+        return resolve(model, sites)
+    except LookupError as error:
+        if any(name.endswith(".pattern") for name in anatomy(model).sites):
+            raise
+        raise LookupError(
+            f"this model has no attention: no attention pattern was found in {type(model).__name__}. "
+            f"{error}"
+        ) from error
 
 
 def _check(share: float, sink: float, least: int) -> None:

@@ -112,7 +112,7 @@ def concept_erasure(
         seed,
     )
     job, notes = job_of(model, corpus, source.store, held, where, loss, tokenizer, max_texts, seed)
-    lines = Lines(held)
+    lines = Lines(held, own_loss=loss is not None)
     sites = tqdm(source.sites, "concept_erasure", unit="site", disable=not progress)
     for site in sites:
         x = source.store[site][held.plan.index]

@@ -26,7 +26,6 @@ from layerscope.analyses.shapes.geometry_table import (
 )
 from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.reading.rows import codes_of
 from layerscope.probes.reading.sources import Layers, Source, source_of
 from layerscope.probes.solving.parallel import side_by_side
 from layerscope.store import Store
@@ -116,7 +115,6 @@ class _Work:
     def __init__(
         self, store: Store, neighbour_rows: int, draws: int, device: str | None, seed: int
     ) -> None:
-        frame = store.rows
         self.store, self.nulls = store, Nulls(draws, seed)
         self.sample: Sample = sample(store, max_rows=neighbour_rows, seed=seed)
         whole = sample(store, max_rows=len(store), seed=seed).groups
@@ -127,7 +125,6 @@ class _Work:
         self.device = torch.device(device or found)
         self.duplicates: dict[str, int] = {}
         self.medians: dict[str, float] = {}
-        self.has_groups = "group" in frame and codes_of(frame["group"]).min() >= 0
 
     def lines(self, sites: tuple[str, ...], name: str, progress: bool) -> list[Line]:
         from tqdm.auto import tqdm

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def label_errors(
-    model_or_store: nn.Module | Store | str | Path,
-    layer: Layers = "all",
+    source: nn.Module | Store | str | Path,
     data: Corpus | Samples | Any = None,
+    layer: Layers = "all",
     *,
     label: str | None = None,
     method: Method = "prune_by_noise_rate",
@@ -52,9 +52,9 @@ def label_errors(
     measured: a share of the labels is changed, and looked for in the same way.
 
     Args:
-        model_or_store: A model (its activations are extracted first, and cached), or a store or its folder.
-        layer: Sites, as `probe` takes them.
+        source: A model (its activations are extracted first, and cached), or a store or its folder.
         data: For a model: a corpus or what `layerscope.read` accepts; None takes the bundled one.
+        layer: Sites, as `probe` takes them.
         label: A label of classes; None takes the only one, or ``upos``.
         method: Which rows are flagged; see `confident.issues`.
         score: What orders them, at the site that reads the label best; see `confident.quality`.
@@ -76,8 +76,8 @@ def label_errors(
     """
     started = time.perf_counter()
     _check(method, score, plant)
-    source = source_of(
-        model_or_store,
+    given = source_of(
+        source,
         layer,
         data,
         label=label,
@@ -87,12 +87,12 @@ def label_errors(
         progress=progress,
     )
     found = readings(
-        source, label, pieces=pieces, folds=folds, max_rows=max_rows, seed=seed, solver=solver
+        given, label, pieces=pieces, folds=folds, max_rows=max_rows, seed=seed, solver=solver
     )
     plan = found.plan
     changed = planted(plan.values, len(plan.classes), plant, seed=seed) if plant else None
     sites = _sites(found, method, changed, progress)
-    table, notes = table_of(source.store, plan, sites, changed, method, score, most, seed)
+    table, notes = table_of(given.store, plan, sites, changed, method, score, most, seed)
     parameters = {
         "layer": layer if isinstance(layer, (int, str)) else list(layer),
         "label": plan.label,
@@ -105,14 +105,14 @@ def label_errors(
     }
     said = ("label", "method", "score", "plant", "folds", "pieces", "max_rows")
     options = "".join(f", {name}={parameters[name]!r}" for name in said)
-    store = source.store
+    store = given.store
     return LabelErrorsFinding(
         table=table,
         provenance=Provenance(
             model=str(store.about.get("model", "")),
             data=str(store.about.get("corpus", store.path.name)),
             store_key=store.key,
-            call=f"label_errors(store, {parameters['layer']!r}{options}, seed={seed})",
+            call=f"label_errors(store, layer={parameters['layer']!r}{options}, seed={seed})",
             parameters=parameters,
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from layerscope.analyses.material.resampling import mean_intervals
+from layerscope.analyses.material.row_rules import row_rule
 from layerscope.analyses.skipping.cosines import Cosines, sites_of
 from layerscope.analyses.skipping.layer_similarity_finding import COLUMNS, PARTS, SimilarityFinding
 from layerscope.analyses.skipping.similarity_sources import (
@@ -90,7 +91,7 @@ def layer_similarity(
     table = _table(counted, fresh, seed)
     notes = [*more, *chosen.notes, *_cautions(counted, table)]
     if isinstance(source, (Store, str, Path)):
-        notes = [*store.notes, *_row_rule(store), *notes]
+        notes = [*store.notes, *_row_notes(store), *notes]
     options = {"windows": windows, "twin": twin}
     changed = "".join(f", {k}={v!r}" for k, v in options.items() if v != (k == "windows"))
     given = "model, data" if isinstance(source, nn.Module) and data is not None else "model"
@@ -234,8 +235,8 @@ def _cautions(found: Cosines, table: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _row_rule(store: Store) -> list[str]:
-    rule = dict(store.parts.get("rows", {})).get("rule", "tokens")
+def _row_notes(store: Store) -> list[str]:
+    rule = row_rule(store)
     if rule in ("tokens", "positions"):
         return []
     return [f"The rows of this store are {rule}, not single tokens: means of states were compared."]

@@ -68,7 +68,8 @@ def learning_regime(
             other module a batch: a tensor, a tuple, a dict, or `Samples`.
         sites: Where states are compared; None takes the residual stream, or every module without
             children.
-        steps: One for each checkpoint; None takes the number at the end of each path, else 0, 1, 2...
+        steps: One for each checkpoint; None takes the last number in the part of the paths that differs,
+            else 0, 1, 2...
         kernel: Whether to compute tangent kernels, which takes ``samples * outputs`` backward passes for
             each checkpoint.
         parameters: Patterns such as ``"*.weight"``: only gradients for these make the kernel. None: all.

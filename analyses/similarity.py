@@ -14,6 +14,7 @@ from layerscope.analyses.resemblance.places import Options, Place, matrices
 from layerscope.analyses.resemblance.sides import Asked, Given, Side, sides_of
 from layerscope.analyses.resemblance.similarity_finding import COLUMNS, SimilarityMapFinding
 from layerscope.analyses.resemblance.similarity_notes import cautions
+from layerscope.corpus.names import nearest
 from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
 from layerscope.probes.reading.sources import Layers, Source
@@ -76,7 +77,9 @@ def similarity(
 
     Raises:
         LookupError: a site that is not there.
-        ValueError: an unknown measure, rows that are not the same, NaN or infinite activations.
+        TypeError: texts where a model or store belongs.
+        ValueError: an unknown measure, rows that are not the same, a model beside a store without
+            data, too few rows, NaN or infinite activations.
     """
     started = time.perf_counter()
     wanted = _measures(measures)
@@ -103,10 +106,8 @@ def _measures(asked: str | Sequence[str]) -> tuple[str, ...]:
     names = (asked,) if isinstance(asked, str) else tuple(asked)
     unknown = [name for name in names if name not in MEASURES]
     if unknown or not names:
-        raise ValueError(
-            f"measure {', '.join(map(repr, unknown)) or 'list is empty'}: there are "
-            f"{', '.join(MEASURES)}, or 'all'"
-        )
+        wrong = unknown[0] if unknown else ""
+        raise ValueError(f"measure {wrong!r} is unknown; {nearest(wrong, MEASURES)}, or 'all'")
     return names
 
 

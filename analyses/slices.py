@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def slices(
-    model_or_store: nn.Module | Store | str | Path,
-    layer: Layers = -1,
+    source: nn.Module | Store | str | Path,
     data: Corpus | Samples | Any = None,
+    layer: Layers = "all",
     *,
     label: str | None = None,
     columns: Sequence[str] | None = None,
@@ -49,9 +49,9 @@ def slices(
     language model).
 
     Args:
-        model_or_store: A model (its activations are extracted first, and cached), or a store or its folder.
-        layer: One or more sites, as `probe` takes them; the last block by default.
+        source: A model (its activations are extracted first, and cached), or a store or its folder.
         data: For a model: a corpus or what `layerscope.read` accepts; None takes the bundled one.
+        layer: Sites, as `probe` takes them; slices are found at each on its own.
         label: A label of classes; None takes the only one, or ``upos``.
         columns: Of the rows, whose values are tried as slices; None: every column of few values,
             and position, length of word and text, and how often the word occurs.
@@ -73,8 +73,8 @@ def slices(
     started = time.perf_counter()
     if clusters < 2:
         raise ValueError(f"clusters must be at least 2, got {clusters}")
-    source = source_of(
-        model_or_store,
+    given = source_of(
+        source,
         layer,
         data,
         label=label,
@@ -84,12 +84,12 @@ def slices(
         progress=progress,
     )
     found = readings(
-        source, label, pieces=pieces, folds=folds, max_rows=max_rows, seed=seed, solver=solver
+        given, label, pieces=pieces, folds=folds, max_rows=max_rows, seed=seed, solver=solver
     )
     split = halves(found.plan, seed)
     reads = dict(found.sites("slices", progress))
-    table, notes = table_of(source.store, found.plan, split, reads, columns, clusters, most, seed)
-    store, plan = source.store, found.plan
+    table, notes = table_of(given.store, found.plan, split, reads, columns, clusters, most, seed)
+    store, plan = given.store, found.plan
     parameters = {
         "layer": layer if isinstance(layer, (int, str)) else list(layer),
         "label": plan.label,
@@ -108,7 +108,7 @@ def slices(
             model=str(store.about.get("model", "")),
             data=str(store.about.get("corpus", store.path.name)),
             store_key=store.key,
-            call=f"slices(store, {parameters['layer']!r}{options}, seed={seed})",
+            call=f"slices(store, layer={parameters['layer']!r}{options}, seed={seed})",
             parameters=parameters,
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from layerscope.analyses.activity.counters import Counters, Who
 from layerscope.analyses.activity.functional_sparsity import HALVINGS, tolerated
-from layerscope.analyses.activity.gates import NAMED, factors
+from layerscope.analyses.activity.gates import NAMED, activations, factors
 from layerscope.analyses.activity.neuron_sources import ModelTexts, Source, Stored, source_for
 from layerscope.analyses.activity.sparsity_finding import SparsityFinding
 from layerscope.analyses.activity.sparsity_table import COLUMNS, Site, lines_of
 from layerscope.analyses.material.resampling import mean_intervals
 from layerscope.finding import Provenance
+from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import dtype_of
 from layerscope.hooks.locating.structure import title
 from layerscope.hooks.prompts import in_force
@@ -94,7 +95,7 @@ def sparsity(
         chosen = [_site(site, {}) for site in names]
         about: dict[str, Any] = {"model": str(store.about.get("model", "")), "store_key": store.key}
     else:
-        names = resolve(model, sites)
+        names = _neurons(model, sites)
         rows = source_for(model, data, tokenizer, limit)
         pairs = factors(model, names, rows) if gated else {}
         chosen = [_site(site, pairs) for site in names] + _factor_sites(pairs)
@@ -135,6 +136,21 @@ def _store(source: Any, data: object, twin: bool, functional: bool) -> Store:
         asked = "twin" if twin else "functional"
         raise ValueError(f"{asked}=True needs the model; a store has only its activations")
     return source if isinstance(source, Store) else Store.open(source)
+
+
+def _neurons(model: nn.Module, sites: int | str | Sequence[int | str]) -> tuple[str, ...]:
+    """The sites; where a model has no MLP that is known, the error names its activations."""
+    try:
+        return resolve(model, sites)
+    except LookupError as error:
+        found = activations(model)
+        if not found or any(name.endswith(".mlp_act") for name in anatomy(model).sites):
+            raise
+        told = ", ".join(f"{name!r} ({kind})" for name, kind in list(found.items())[:8])
+        raise LookupError(
+            f"{error}. Pass sites=, such as sites={next(iter(found))!r}; activations of this model: "
+            f"{told}{', ...' if len(found) > 8 else ''}"
+        ) from error
 
 
 def _site(site: str, pairs: Mapping[str, tuple[str, str]]) -> Site:

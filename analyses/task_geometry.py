@@ -91,10 +91,9 @@ def task_geometry(
     """
     started = time.perf_counter()
     rules = _rules(ccgp)
-    asked = _layers(layer, inputs)
     found = source_of(
         source,
-        asked,
+        _layers(layer, inputs) if isinstance(source, nn.Module) else layer,
         data,
         twin,
         labelled=False,
@@ -158,7 +157,7 @@ def _rules(ccgp: Rule | Sequence[Rule]) -> tuple[Rule, ...]:
 
 
 def _layers(layer: int | str | Sequence[int | str], inputs: str | Tensor) -> Any:
-    """What must be stored: the sites, and the inputs."""
+    """What a model must be extracted at: the sites, and the inputs."""
     if isinstance(inputs, Tensor) or (layer == "all" and inputs == "embed"):
         return layer
     return [*([layer] if isinstance(layer, (int, str)) else layer), inputs]
@@ -216,9 +215,11 @@ def _lines(
 
 def _input_site(store: Store, inputs: str) -> str:
     if inputs not in store.sites:
+        default = " (the default)" if inputs == "embed" else ""
         raise LookupError(
-            f"inputs={inputs!r} is not in this store, which has {', '.join(store.sites)}; name one of "
-            "these, or give a tensor with one row for each row of the store"
+            f"inputs={inputs!r}{default} is not in this store, which has {', '.join(store.sites)}; "
+            f"store it too, extract(model, corpus, [{inputs!r}, 'all']), or pass inputs= one of these, "
+            "or a tensor with one row for each row of the store"
         )
     return inputs
 

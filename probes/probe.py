@@ -12,7 +12,7 @@ from torch import nn
 
 from layerscope.probes.finding import ProbeFinding
 from layerscope.probes.kinds import as_kind
-from layerscope.probes.kinds.kind import Asked, Kind, SourceKind
+from layerscope.probes.kinds.kind import Asked, Kind, LabelKind, SourceKind
 from layerscope.probes.reading.labels import Task
 from layerscope.probes.reading.rows import Pieces
 from layerscope.probes.reading.sources import Layers, source_of
@@ -88,7 +88,9 @@ def probe(
         twin,
         label=label,
         labelled=not isinstance(chosen_kind, SourceKind) or chosen_kind.needs_label,
-        rows=rows or chosen_kind.rows,
+        further=chosen_kind.further_label() if isinstance(chosen_kind, LabelKind) else None,
+        whole_texts=isinstance(chosen_kind, SourceKind) and chosen_kind.whole_texts,
+        rows=rows or (chosen_kind.rows if isinstance(model_or_store, nn.Module) else None),
         tokenizer=tokenizer,
         seed=seed,
         progress=progress,

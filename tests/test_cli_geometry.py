@@ -41,7 +41,7 @@ def test_geometry_prints_a_table_and_saves(folders: list[str], tmp_path: Path) -
     assert "participation_ratio" in plain.output
     assert "power_law" not in plain.output
     again = Finding.load(tmp_path / "finding")
-    assert "participation ratio" in again.answer()
+    assert again.answer().startswith("Participation ratio")
 
 
 def test_similarity_within_between_and_over_checkpoints(folders: list[str]) -> None:
@@ -56,6 +56,14 @@ def test_similarity_within_between_and_over_checkpoints(folders: list[str]) -> N
     assert "1.000" in shown
     values = [line["value"] for line in table if line["site"] != "embed"]
     assert values == sorted(values)
+
+
+def test_a_file_of_texts_among_the_models_is_named(folders: list[str], tmp_path: Path) -> None:
+    texts = tmp_path / "texts.conllu"
+    texts.write_text("")
+    told = run("similarity", *folders[:2], texts)
+    assert told.exit_code != 0
+    assert "did you mean --data" in str(told.exception) + told.output
 
 
 def test_models_run_on_texts(

@@ -57,3 +57,22 @@ def test_a_kind_that_is_none(store) -> None:
     found = run(store.path, "--kind", "ldb", "--label", "kind")
     assert found.exit_code != 0
     assert "no kind of probe 'ldb'" in str(found.exception)
+
+
+def test_concepts_are_another_label(make_store) -> None:
+    x = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+    colour = ["red", "green", "blue"] * 40
+    store = make_store(
+        {"blocks.0.resid_post": x},
+        group=np.arange(120) // 2,
+        kind=["ab"[int(v > 0)] for v in x[:, 0].tolist()],
+        colour=colour,
+    )
+    asked = (store.path, "--kind", "concepts", "--label", "kind")
+    found = run(*asked, "--concepts", "colour")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["table"][0]["estimator"] == "l1 logistic on concepts"
+    for wrong in (asked, (store.path, "--concepts", "colour")):
+        found = run(*wrong)
+        assert found.exit_code == 2
+        assert "--concepts COLUMN" in found.output

@@ -317,3 +317,10 @@ def test_a_terminal_shows_no_figure(
 def change(folder: Path, **values: object) -> None:
     path = header(folder)
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), encoding="utf-8")
+
+
+def test_a_finding_in_a_debugger_is_one_line(finding: Count) -> None:
+    assert repr(finding) == "<Count, 4 rows: 4 rows & no more.>"
+    with_state = WithState(finding.table, finding.provenance)
+    assert repr(with_state) == "<WithState, 4 rows: 4 rows & no more.>"
+    assert repr(Other(finding.table, finding.provenance)) == "<Other, 4 rows: Another one?>"

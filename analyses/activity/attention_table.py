@@ -59,7 +59,7 @@ KEYS = ("all", "rest")
 
 
 def mode_of(share: float) -> str:
-    """The operating mode of a head whose median query needs this share of its visible keys.
+    """The operating mode of a head: its median k, over the median number of visible keys.
 
     >>> [mode_of(x) for x in (0.9, 0.5, 0.1, 1 / 32)]
     ['I', 'II', 'III', 'IV']
@@ -119,7 +119,7 @@ def _heads(counts: HeadCounts, sink: float, share: float, seed: int) -> list[dic
             "previous_share": found["previous"][head],
             "baseline": share,
             "unit": "share of visible keys",
-            "estimator": "median over queries",
+            "estimator": "median k over median of visible keys",
         }
         for head in range(counts.heads)
     ]

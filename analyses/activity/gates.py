@@ -15,6 +15,8 @@ from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.places import Tap, module_at
 from layerscope.hooks.sites import layer_of, place_of
 
+FUNCTIONS = ("torch.nn.modules.activation", "transformers.activations")
+"""Where activation functions come from."""
 ENOUGH = 64
 """Rows that must multiply out."""
 NAMED = ".mlp_act"
@@ -22,6 +24,16 @@ NAMED = ".mlp_act"
 
 class _Seen(Exception):
     """Enough rows were compared."""
+
+
+def activations(model: nn.Module) -> dict[str, str]:
+    """Path -> kind of every module that is an activation function, such as a ReLU."""
+    others = (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
+    return {
+        name: type(module).__name__
+        for name, module in model.named_modules()
+        if name and type(module).__module__ in FUNCTIONS and not isinstance(module, others)
+    }
 
 
 def factors(model: nn.Module, sites: Sequence[str], source: Source) -> dict[str, tuple[str, str]]:

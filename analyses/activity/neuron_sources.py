@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.analyses.activity.counters import Who
+from layerscope.analyses.material.row_rules import row_rule
 from layerscope.analyses.material.texts import Texts, as_texts, run
 from layerscope.corpus import Samples, read
 from layerscope.hooks.extracting.gather import flatten_heads, reduce_sample
@@ -157,7 +158,7 @@ class Stored:
         text = "token_id" in rows
         self._apart = (self._position == 0) & text
         self.apart = "the first token of each text" if self._apart.any() else ""
-        rule = dict(store.parts.get("rows", {})).get("rule", "tokens")
+        rule = row_rule(store)
         if rule not in ("tokens", "positions"):
             told = (
                 f"The rows of this store are {rule}: means over tokens have fewer zeros and fewer "

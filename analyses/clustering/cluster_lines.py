@@ -134,8 +134,8 @@ def _add_nulls(
         steady.append(again.agreement.mean())
     for line, drawn in zip(lines, (apart, steady), strict=True):
         there = np.array(drawn)[np.isfinite(drawn)]
-        if len(there):
-            line["null_mean"], line["null_sd"] = float(there.mean()), float(there.std())
+        line["null_mean"] = float(there.mean()) if len(there) else float("nan")
+        line["null_sd"] = float(there.std(ddof=1)) if len(there) > 1 else float("nan")
 
 
 def _agreement(parts: Integers, chosen: Sample, seed: int) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _agreement(parts: Integers, chosen: Sample, seed: int) -> dict[str, Any]:
         "part": "agreement",
         "value": value,
         "ci_low": low,
-        "ci_high": min(1.0, high),
+        "ci_high": float(np.minimum(1.0, high)),
         "null_mean": float(drawn.mean()),
         "null_sd": float(drawn.std()),
         "unit": "ARI",

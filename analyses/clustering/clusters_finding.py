@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from layerscope.analyses.clustering.partitions import NAMES
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
@@ -124,10 +126,12 @@ class ClusterFinding(Finding):
             else ""
         )
         out = f" and {best['noise']:.0%} of the rows in none" if best["noise"] else ""
+        stable = steady["value"]
+        told = f"stability {stable:.2f}" if np.isfinite(stable) else "stability not known"
         return (
             f"By {NAMES[method]}, clusters are clearest at {best['site']}: {best['clusters']} of "
-            f"them{out}, silhouette {best['value']:.2f}{spread}{null}, stability "
-            f"{steady['value']:.2f}; {best['n']:,} rows in {best['n_groups']:,} groups."
+            f"them{out}, silhouette {best['value']:.2f}{spread}{null}, {told}; "
+            f"{best['n']:,} rows in {best['n_groups']:,} groups."
         )
 
     def figure(self) -> go.Figure:

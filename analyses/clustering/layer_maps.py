@@ -30,6 +30,8 @@ def add_maps(
 ) -> None:
     """One trace per class, method and kind of class; the slider moves the points, a menu swaps maps.
 
+    It opens at the layer where the classes are furthest apart by GDV.
+
     Frames name the traces of the other panels too, without a change: plotly wipes those it is not
     told of while it moves the others.
     """
@@ -39,11 +41,12 @@ def add_maps(
     sites = list(dict.fromkeys(site for site, _ in grids))
     places = _places(finding, points)
     first = len(figure.data)
+    opened = _furthest(finding, sites)
     hovers = _hovers(points, finding.kinds)
     shown = {kind: marks(_classes(points, kind), OTHER) for kind in finding.kinds}
     for place in places:
         here = _members(points, place)
-        figure.add_scatter(**_trace(place, grids, sites[0], here, hovers, shown, places[0]))
+        figure.add_scatter(**_trace(place, grids, opened, here, hovers, shown, places[0]))
     names = place_of(finding)
     every = list(range(len(figure.data)))
     figure.frames = [
@@ -58,10 +61,18 @@ def add_maps(
         for site in sites
     ]
     _arrange(figure, within)
-    figure.layout.sliders = [_slider({site: names[site][1] for site in sites}, within[0])]
+    slider = _slider({site: names[site][1] for site in sites}, within[0])
+    figure.layout.sliders = [slider | {"active": sites.index(opened)}]
     views = list(dict.fromkeys((method, kind) for method, kind, _ in places))
-    menu = _menu(views, places, first)
+    titles = [title(str(finding.table["label"].iloc[0]), kind) for _, kind in views]
+    menu = _menu(views, titles, places, first)
     figure.layout.updatemenus = (*figure.layout.updatemenus, menu)
+
+
+def _furthest(finding: WordClassFinding, sites: list[str]) -> str:
+    lines = finding.curve("gdv")
+    lines = lines[lines["site"].isin(sites) & lines["value"].notna()]
+    return str(lines.iloc[int(lines["value"].argmin())]["site"]) if len(lines) else sites[0]
 
 
 def _grids(places: pd.DataFrame, count: int) -> dict[tuple[str, str], Any]:
@@ -82,7 +93,8 @@ def _classes(points: pd.DataFrame, kind: str) -> list[str]:
 
 def _places(finding: WordClassFinding, points: pd.DataFrame) -> list[Place]:
     there = set(finding.table["method"].dropna())
-    methods = [method for method in METHODS if method in there]
+    # What most come to see opens first.
+    methods = sorted((m for m in METHODS if m in there), key=lambda method: method != "umap")
     return [
         (m, kind, name)
         for m in methods
@@ -148,7 +160,6 @@ def _slider(names: dict[str, str], bottom: float) -> dict[str, Any]:
         "transition": {"duration": 500, "easing": "cubic-in-out"},
     }
     return {
-        "active": 0,
         "steps": [
             {"label": name, "method": "animate", "args": [[site], move]}
             for site, name in names.items()
@@ -165,14 +176,28 @@ def _slider(names: dict[str, str], bottom: float) -> dict[str, Any]:
     }
 
 
-def _menu(views: list[tuple[str, str]], places: list[Place], first: int) -> dict[str, Any]:
+def title(label: str, kind: str) -> str:
+    """Of the figure; the second line says what points and colours are."""
+    return (
+        f"Hidden states by {plain(label)}, layer by layer<br>"
+        f"<span style='font-size:13px'>one point per word; colour: class of the {kind} word</span>"
+    )
+
+
+def _menu(
+    views: list[tuple[str, str]], titles: list[str], places: list[Place], first: int
+) -> dict[str, Any]:
     traces = list(range(first, first + len(places)))
     buttons = [
         {
             "label": f"{NAMES[method]}, by {kind} word",
-            "method": "restyle",
-            "args": [{"visible": [place[:2] == (method, kind) for place in places]}, traces],
+            "method": "update",
+            "args": [
+                {"visible": [place[:2] == (method, kind) for place in places]},
+                {"title.text": told},
+                traces,
+            ],
         }
-        for method, kind in views
+        for (method, kind), told in zip(views, titles, strict=True)
     ]
     return MENU | {"buttons": buttons, "x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "top"}

@@ -36,7 +36,8 @@ class Stability:
     agreement: Floats
     """``[resamples]`` adjusted Rand index with the clusters of all rows, on the rows that are there.
 
-    NaN where all rows are in one cluster or in none: nothing could agree or disagree.
+    NaN where all rows are in one cluster or in none: nothing could agree or disagree. NaN for a
+    single group, of which nothing can be left out.
     """
     overlap: Floats
     """``[clusters]`` mean Jaccard overlap of a cluster with the most similar one (Hennig 2007)."""
@@ -67,9 +68,11 @@ def stability(
 
     generator = np.random.default_rng(seed)
     count, clusters = int(groups.max()) + 1, int(parts.max()) + 1
+    if count < 2:
+        return Stability(np.full(resamples, np.nan), np.full(clusters, np.nan))
     agreement, overlap = [], np.zeros(clusters)
     for _ in range(resamples):
-        kept = generator.permutation(count)[: max(1, round(KEPT * count))]
+        kept = generator.permutation(count)[: min(count - 1, round(KEPT * count))]
         rows = np.flatnonzero(np.isin(groups, kept))
         again = make(z[rows])
         agreement.append(adjusted_rand_score(parts[rows], again) if clusters > 1 else np.nan)

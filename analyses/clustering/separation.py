@@ -26,8 +26,8 @@ from layerscope.analyses.measures.gdv import (
     gdv_floor,
     gdv_from_distances,
     gdv_of_sums,
-    gdv_weighted,
     half_z,
+    without_blocks,
 )
 from layerscope.analyses.measures.purity import nearest, purity
 from layerscope.analyses.measures.silhouette import silhouettes
@@ -61,6 +61,8 @@ class Draws:
     """``[draws, rows]`` shuffled class numbers."""
     weights: Tensor | None
     """``[resamples, rows]`` how often each row's group was drawn; None where there is one group."""
+    blocks: Tensor | None
+    """``[rows]`` block that the row's group is left out with; None where there is one group."""
     without: Tensor | None
     """``[blocks, rows]`` 0 where the row's group is in the block, else 1."""
     groups: NDArray[np.int64]
@@ -72,13 +74,14 @@ def draws_of(sample: Sample, *, draws: int, seed: int) -> Draws:
         raise TypeError("draws are of a labelled sample")
     groups = sample.groups
     null = shuffled_labels(sample.codes, groups, draws=draws, seed=seed)
-    weights = without = None
+    weights = blocks = without = None
     if groups.max() > 0:
         times = GroupBootstrap(groups, draws=BOOTSTRAP, seed=seed).times
         weights = torch.from_numpy(times[:, groups].astype(np.int32))
+        blocks = torch.from_numpy(Blocks.of(groups, seed=seed).number)
         without = left_out(groups, seed)
     codes = torch.from_numpy(sample.codes)
-    return Draws(codes, torch.from_numpy(null), weights, without, groups)
+    return Draws(codes, torch.from_numpy(null), weights, blocks, without, groups)
 
 
 def left_out(groups: NDArray[np.int64], seed: int) -> Tensor:
@@ -92,8 +95,8 @@ def separation(
 ) -> dict[str, dict[str, float]]:
     """Every measure of rows ``[rows, width]`` under its label.
 
-    All pairs are compared once; the labels of the null and the weights of the bootstrap use the same
-    distances again. Features are scaled once, with all rows: the interval does not contain what
+    All pairs are compared once; the labels of the null and the blocks left out use the same distances
+    again. Features are scaled once, with all rows: the interval does not contain what
     scaling adds to the uncertainty.
 
     Returns:
@@ -130,14 +133,33 @@ def _by_distances(
     floor = gdv_floor(codes[0].bincount().tolist())
     value = float(whole.value)
     gdv = {"intra": float(whole.intra), "inter": float(whole.inter), "floor": floor}
-    resampled = None if draws.weights is None else gdv_weighted(d, codes[0], width, draws.weights)
+    by_block = _without(d, codes[0], draws.blocks, width)
+    apart, near = (None, None) if by_block is None else by_block
     return {
         "gdv": gdv
         | {"relative": value / floor}
         | _against("gdv", whole.value[None], by_gdv)
-        | _interval(resampled),
-        "silhouette": _by_rows(rows[0], draws) | _against("silhouette", rows, by_rows),
+        | _jackknife(whole.value[None], apart),
+        "silhouette": _against("silhouette", rows, by_rows)
+        | _jackknife(rows.mean(1), near, least=-1.0, most=1.0),
     }
+
+
+def _without(
+    d: Tensor, codes: Tensor, blocks: Tensor | None, width: int
+) -> tuple[Tensor, Tensor] | None:
+    """GDV and mean silhouette ``[blocks]`` without each block."""
+    if blocks is None:
+        return None
+    found = []
+    for left in without_blocks(d, codes, blocks):
+        if left is None:
+            found.append((float("nan"), float("nan")))
+        else:
+            gdv = float(gdv_of_sums(*left, width).value)
+            found.append((gdv, float(silhouettes(*left).mean())))
+    apart, near = torch.tensor(found, dtype=torch.float64, device=d.device).T
+    return apart, near
 
 
 def _shuffled_sums(d: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -212,7 +234,7 @@ def _jackknife(
     if without is None or not torch.isfinite(torch.cat([value, without])).all():
         return _interval(None)
     low, high = (float(end) for end in jackknife(float(value), without.cpu().numpy()))
-    return {"ci_low": max(least, low), "ci_high": min(most, high)}
+    return {"ci_low": float(np.maximum(least, low)), "ci_high": float(np.minimum(most, high))}
 
 
 def _against(name: str, value: Tensor, null: Tensor | None) -> dict[str, float]:

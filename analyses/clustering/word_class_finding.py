@@ -116,7 +116,8 @@ class WordClassFinding(Finding):
         lines = self.curve("gdv", kind)
         best = lines.iloc[int(lines["value"].argmin())]
         where = "are furthest apart at" if len(lines) > 1 else "lie apart at"
-        against = [f"0 for shuffled labels (sd {best['null_sd']:.4f})"]
+        null = f"{best['null_mean']:.4f}".replace("-0.0000", "0.0000")
+        against = [f"{null} for shuffled labels (sd {best['null_sd']:.4f})"]
         first = lines[lines["layer"] == -1]
         if len(first) and best["site"] != first["site"].iloc[0]:
             against.insert(0, f"{first['value'].iloc[0]:.3f} at the embeddings")

@@ -19,9 +19,13 @@ def cautions(table: pd.DataFrame, samples: dict[Of, Sample]) -> list[str]:
     for kind, sample in samples.items():
         floor = table[(table["part"] == "gdv") & (table["of"] == kind)]["floor"].iloc[0]
         notes.append(
-            f"by the {kind} word: {len(sample.classes)} classes of these sizes could reach a GDV of "
-            f"{floor:.3f} at most, not -1"
+            f"by the {kind} word: {len(sample.classes)} classes of these sizes could reach a GDV "
+            f"of {floor:.3f} at the lowest, not -1"
         )
+    notes.append(
+        "GDV, 0: the classes lie in one cloud; at its floor: each class is a point, and they are as "
+        "far apart as can be"
+    )
     groups = int(table["n_groups"].min())
     if groups < 2:
         notes.append(

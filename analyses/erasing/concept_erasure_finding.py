@@ -45,6 +45,10 @@ COLUMNS = (
 )
 """Order of the table's columns; docs/concept_erasure.md says what each one means."""
 SCRUBBED = "scrubbing"
+AS_GIVEN = "as given"
+"""Unit of a loss of the caller's own."""
+FEW_GROUPS = 20
+"""Fewer groups than these make intervals too narrow."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,11 @@ class ConceptErasureFinding(Finding):
         best = read.iloc[int(read["before"].argmax())]
         used = self.losses(method)
         most = used.iloc[int(used["beyond"].fillna(-1e300).argmax())]
-        return f"{_decodable(best)} {_used(most)}{self._verdict(used)}"
+        text = f"{_decodable(best)} {_used(most)}{self._verdict(used, _readable(best))}"
+        groups = int(min(best["n_groups"], most["n_groups"]))
+        if groups < FEW_GROUPS:
+            text += f" {groups} groups are few: the intervals are likely too narrow."
+        return text
 
     def part(self, name: str) -> pd.DataFrame:
         """Lines of ``decodable``, ``used`` or ``rederived``."""
@@ -89,8 +97,13 @@ class ConceptErasureFinding(Finding):
 
         return draw(self.table)
 
-    def _verdict(self, used: pd.DataFrame) -> str:
+    def _verdict(self, used: pd.DataFrame, readable: bool) -> str:
         clear = [str(line["site"]) for _, line in used.iterrows() if _clear(line)]
+        if not readable:
+            text = " So it is not shown to be readable here, by a linear probe"
+            if not clear:
+                return f"{text}, nor to be used."
+            return f"{text}; but erasing it costs more than the controls at {', '.join(clear)}."
         if not clear:
             return " So it is decodable, but not seen to be used at any of these sites."
         if len(clear) == len(used):
@@ -108,6 +121,13 @@ def _clear(line: pd.Series[Any]) -> bool:
     return bool(line["beyond_low"] > 0 and beyond > 2 * line[f"{dearer}_sd"])
 
 
+def _readable(line: pd.Series[Any]) -> bool:
+    """Whether the probe beats the mean, or the majority by more than two standard errors of it."""
+    share = float(line["baseline"]) if line["measure"] == "accuracy" else 0.0
+    error = (share * (1 - share) / max(1, int(line["n"]))) ** 0.5
+    return bool(line["before"] > share + 2 * error)
+
+
 def _decodable(line: pd.Series[Any]) -> str:
     measure = "accuracy" if line["measure"] == "accuracy" else "R²"
     against = f"majority {line['baseline']:.3f}" if measure == "accuracy" else "0 for the mean"
@@ -122,11 +142,15 @@ def _used(line: pd.Series[Any]) -> str:
     between = spoken(line["ci_low"], line["ci_high"], ".3f")
     text = (
         f"Inside the model, erasing it changes the loss most beyond the controls at {line['site']}: by "
-        f"{line['value']:+.3f}{between} {line['unit']}"
+        f"{line['value']:+.3f}{between}"
     )
+    own = line["unit"] == AS_GIVEN
+    if not own:
+        text += f" {line['unit']}"
     if line["null_mean"] == line["null_mean"]:
         text += (
             f", against {line['null_mean']:+.3f} for as many random directions and "
             f"{line['matched_mean']:+.3f} for random directions of equal variance"
         )
-    return text + f" ({line['n']:,} predictions in {line['n_groups']:,} groups)."
+    counted = "samples" if own else "predictions"
+    return text + f" ({line['n']:,} {counted} in {line['n_groups']:,} groups)."

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.analyses.erasing.concept_erasure_finding import COLUMNS, SCRUBBED
+from layerscope.analyses.erasing.concept_erasure_finding import (
+    AS_GIVEN,
+    COLUMNS,
+    FEW_GROUPS,
+    SCRUBBED,
+)
 from layerscope.analyses.erasing.decodable import L2, Held, Score
 from layerscope.analyses.erasing.effects import Effects, Floats
 from layerscope.analyses.erasing.erasers import Erased
@@ -28,6 +33,8 @@ class Lines:
     """Collects the lines of the table, site by site."""
 
     held: Held
+    own_loss: bool = False
+    """The caller's function took the place of the loss on tokens."""
     found: list[dict[str, Any]] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
 
@@ -98,7 +105,11 @@ class Lines:
                 change = effects.erased[s, m][part] - base
                 self.found.append(
                     line
-                    | {"measure": measure, "scope": scope, "unit": UNITS[measure]}
+                    | {
+                        "measure": measure,
+                        "scope": scope,
+                        "unit": AS_GIVEN if self.own_loss else UNITS[measure],
+                    }
                     | _change(change, base, counts, draws, self.held.seed)
                     | {"estimator": "run with the eraser as an edit"}
                 )
@@ -127,7 +138,7 @@ class Lines:
                 "feature leaves a part of the label in other rows"
             )
         groups = len(np.unique(plan.groups[: self.held.cut]))
-        if groups < 20:
+        if groups < FEW_GROUPS:
             notes.append(
                 f"intervals rest on {groups} held-out groups only, and are likely too narrow"
             )

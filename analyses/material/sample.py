@@ -55,14 +55,14 @@ def sample(store: Store, *, max_rows: int = 4000, seed: int = 0) -> Sample:
     """At most `max_rows` rows, uniformly at random.
 
     Raises:
-        ValueError: the store has no rows.
+        ValueError: the store has no rows, or some of them have no group while others have one.
     """
     frame = store.rows
     if not len(frame):
         raise ValueError(f"{store.path} has no rows; extract it from texts that are not empty")
     notes: list[str] = []
     index = _thinned(np.arange(len(frame)), max_rows, seed, notes)
-    return Sample(index, _groups(frame, index), tuple(notes))
+    return Sample(index, groups_of(frame, index, notes), tuple(notes))
 
 
 def labelled_sample(
@@ -88,7 +88,8 @@ def labelled_sample(
 
     Raises:
         LookupError: no such label.
-        ValueError: no rows with the label, fewer than two classes, or numbers instead of classes.
+        ValueError: no rows with the label, fewer than two classes, numbers instead of classes, or
+            groups that some rows have and others have not.
     """
     frame = store.rows
     name = label if values is not None and label else label_of(store, label)
@@ -105,9 +106,10 @@ def labelled_sample(
     kept, codes = kept[chosen], codes[chosen]
     kept, codes = _common(kept, codes, classes, name, least, notes)
     present, numbers = np.unique(codes, return_inverse=True)
+    groups = groups_of(frame, kept, notes)
     return Sample(
         index=kept,
-        groups=_groups(frame, kept),
+        groups=groups,
         notes=tuple(notes),
         label=name,
         codes=numbers.astype(np.int64),
@@ -164,7 +166,22 @@ def _thinned(index: NDArray[np.int64], most: int, seed: int, notes: list[str]) -
     return np.sort(np.random.default_rng(seed).choice(index, most, replace=False))
 
 
-def _groups(frame: pd.DataFrame, index: NDArray[np.int64]) -> NDArray[np.int64]:
-    if "group" not in frame or frame["group"].iloc[index].isna().any():
+def groups_of(
+    frame: pd.DataFrame, index: NDArray[np.int64], notes: list[str], column: str = "group"
+) -> NDArray[np.int64]:
+    """``[rows]`` group numbers from 0; where no row has a group, each is its own, and `notes` says so.
+
+    Raises:
+        ValueError: some rows have a group and others do not.
+    """
+    missing = frame[column].iloc[index].isna() if column in frame else None
+    if missing is None or missing.all():
+        notes.append(f"rows have no {column}: each counts as its own in intervals and nulls")
         return np.arange(len(index))
-    return codes_of(frame["group"].iloc[index])
+    if missing.any():
+        raise ValueError(
+            f"{missing.sum():,} of {len(index):,} rows have no {column}, the first is row "
+            f"{index[int(missing.argmax())]}; give every row one when reading the data (what must not "
+            "be torn apart: document, sentence, speaker), or none"
+        )
+    return codes_of(frame[column].iloc[index])

@@ -17,7 +17,7 @@ from torch import Tensor
 from layerscope.analyses.measures.distances import distances
 
 BLOCK = 50
-"""Draws of labels or weights that are worked on at a time."""
+"""Draws of labels that are worked on at a time."""
 
 
 class GDV(NamedTuple):
@@ -75,55 +75,6 @@ def gdv_from_distances(d: Tensor, codes: Tensor, width: int) -> GDV:
     return GDV(*(part[0] for part in gdv_of_sums(sums, codes[None], width)))
 
 
-def gdv_many(d: Tensor, codes: Tensor, width: int) -> Tensor:
-    """GDV ``[draws]`` of many labellings ``[draws, rows]`` of the same rows, from one distance matrix.
-
-    Computed in the dtype of `d`: float32 is twice as fast, and off by 1e-6 at most.
-    """
-    found, first = [], 0
-    for sums in class_sums(d, codes):
-        found.append(gdv_of_sums(sums, codes[first : first + len(sums)], width).value)
-        first += len(sums)
-    return torch.cat(found)
-
-
-def gdv_weighted(d: Tensor, codes: Tensor, width: int, weights: Tensor) -> Tensor:
-    """GDV ``[draws]`` with rows drawn several times or not at all: a bootstrap, or a jackknife.
-
-    A row is never paired with itself, so that copies do not pull a class together; classes without a
-    pair are left out of the means. Two products per draw replace one per class: the mean distance
-    between classes is that of all rows, weighted by class, less what lies within the classes.
-
-    Args:
-        d: ``[rows, rows]`` distances of half-z-scored rows.
-        codes: ``[rows]`` class numbers from 0.
-        width: Of the rows that `d` was computed from.
-        weights: ``[draws, rows]`` how often a row is drawn.
-    """
-    weight, codes = weights.T.to(d), codes.to(d.device)  # [rows, draws]
-    classes = int(codes.max()) + 1
-    counts = torch.zeros(classes, weight.shape[1], dtype=d.dtype, device=d.device)
-    squares = counts.index_add(0, codes, weight.square())
-    counts = counts.index_add(0, codes, weight)
-    inside = torch.stack(
-        [_quadratic(d, weight, (codes == one).nonzero()[:, 0]) for one in range(classes)]
-    )
-    pairs = counts.square() - squares
-    there = pairs > 0
-    many = there.sum(0)
-    share = (weight / counts[codes]).masked_fill(~there[codes], 0.0)
-    within = (inside / counts.square()).masked_fill(~there, 0.0).sum(0)
-    inter = ((share * (d @ share)).sum(0) - within) / (many * (many - 1))
-    intra = (inside / pairs).masked_fill(~there, 0.0).sum(0) / many
-    return (intra - inter) / sqrt(width)
-
-
-def _quadratic(d: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
-    """Sum over pairs of these rows of their distance times both weights, ``[draws]``."""
-    own = weight[rows]
-    return (own * (d[rows][:, rows] @ own)).sum(0)
-
-
 def class_sums(d: Tensor, codes: Tensor) -> Iterator[Tensor]:
     """Sum of the distances from each row to the rows of each class, ``[draws, rows, classes]``.
 
@@ -152,6 +103,37 @@ def gdv_of_sums(sums: Tensor, codes: Tensor, width: int) -> GDV:
     inter = between.triu(1).sum((1, 2)) / (classes * (classes - 1) / 2)
     intra, inter = intra / sqrt(width), inter / sqrt(width)
     return GDV(intra, inter, intra - inter)
+
+
+def without_blocks(
+    d: Tensor, codes: Tensor, blocks: Tensor
+) -> Iterator[tuple[Tensor, Tensor] | None]:
+    """`class_sums` ``[1, rows left, classes left]`` and codes ``[1, rows left]`` without each block.
+
+    For a jackknife, from one pass over `d`. Classes with fewer than two rows left are gone, and their rows;
+    None where fewer than two classes are left. A bootstrap would be biased: two copies of a group
+    pair all its rows once more.
+
+    Args:
+        d: ``[rows, rows]`` distances.
+        codes: ``[rows]`` class numbers from 0.
+        blocks: ``[rows]`` block numbers from 0.
+    """
+    codes, blocks = codes.to(d.device), blocks.to(d.device)
+    classes, count = int(codes.max()) + 1, int(blocks.max()) + 1
+    both = _member(blocks * classes + codes, classes * count, d.dtype)
+    parts = (d @ both).view(-1, count, classes)
+    whole = parts.sum(1)
+    for block in range(count):
+        left = torch.bincount(codes[blocks != block], minlength=classes)
+        there = left > 1
+        if int(there.sum()) < 2:
+            yield None
+            continue
+        rows = (blocks != block) & there[codes]
+        number = there.cumsum(0) - 1
+        sums = (whole[rows] - parts[rows, block])[:, there]
+        yield sums[None], number[codes[rows]][None]
 
 
 def gdv_floor(counts: Iterable[float]) -> float:

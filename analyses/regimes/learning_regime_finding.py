@@ -32,6 +32,7 @@ TABLE_COLUMNS = (
     "estimator",
 )
 """Order of the table's columns; docs/learning_regime.md says what each one means."""
+KERNEL = "centred_tangent_kernel_alignment"
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,13 @@ class LearningRegimeFinding(Finding):
         return here
 
     def answer(self) -> str:
-        """What the last checkpoint keeps of the first."""
+        """What the last checkpoint keeps of the first; the centred tangent kernel leads."""
         steps = self.table["step"]
         change = self._last("relative_weight_change", WHOLE)
-        text = (
-            f"From step {steps.min():g} to {steps.max():g} the weights moved by "
-            f"{change['value']:.2f} of their initial norm"
-        )
-        if (self.table["measure"] == "tangent_kernel_alignment").any():
-            kernel = self._last("tangent_kernel_alignment", WHOLE)
-            text += f"; the tangent kernel keeps an alignment of {_told(kernel)}, rows in random "
-            text += f"order {kernel['null_mean']:.2f} (1: lazy)"
+        text = f"From step {steps.min():g} to {steps.max():g} "
+        if (self.table["measure"] == KERNEL).any():
+            text += f"{_kept(self._last(KERNEL, WHOLE))}; "
+        text += f"the weights moved by {change['value']:.2f} of their initial norm"
         last = list(dict.fromkeys(self.measured("representation_alignment")["site"]))[-1]
         states = self._last("centred_representation_alignment", last)
         raw = self._last("representation_alignment", last)
@@ -99,6 +96,16 @@ class LearningRegimeFinding(Finding):
 
 def _names(column: pd.Series[Any]) -> str:
     return ", ".join(map(str, dict.fromkeys(column)))
+
+
+def _kept(line: pd.Series[Any]) -> str:
+    """The alignment of the kernel beside that of rows in random order, never "lazy" at chance."""
+    null = line["null_mean"]
+    told = f"the centred tangent kernel keeps an alignment of {_told(line)} with the first"
+    spread = 0.0 if line["null_sd"] != line["null_sd"] else 2 * line["null_sd"]
+    if not line["value"] > null + spread:
+        return f"{told}, no higher than rows in random order ({null:.2f}): nothing kept can be seen"
+    return f"{told} (1: lazy), rows in random order {null:.2f}"
 
 
 def _told(line: pd.Series[Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -39,24 +39,6 @@ class Seen:
     """Site -> ``[rows, width]`` float32."""
     losses: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     """Sum of the losses and their number, ``[groups]`` each; None where there is no loss."""
-
-
-class Material(Protocol):
-    """Data, as checkpoints are asked on them."""
-
-    name: str
-    groups: NDArray[np.int64]
-    """``[rows]`` of the states."""
-    sample_groups: NDArray[np.int64]
-    """``[samples]`` of the kernel."""
-    outputs: int
-    outputs_are: str
-    project: bool
-    """Whether outputs are random projections."""
-    notes: list[str]
-
-    def look(self, model: nn.Module, sites: Sequence[str]) -> Seen: ...
-    def samples(self, model: nn.Module) -> list[Sample]: ...
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,8 @@ def checkpoints(models: Any, steps: Sequence[float] | None = None) -> list[Check
     Args:
         models: A folder of model folders; a list of models, paths or functions that make a model; or
             ``{step: one of these}``.
-        steps: One for each; None takes the number at the end of each path, else 0, 1, 2...
+        steps: One for each; None takes the last number in the part of the paths that
+            differs, else 0, 1, 2...
 
     Raises:
         FileNotFoundError: no folder, or no model in it.
@@ -141,14 +141,21 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _steps(listed: Sequence[Given]) -> list[float]:
-    """The last number in each path; 0, 1, 2... where one has none."""
-    with suppress(TypeError):
-        return [_number(one) for one in listed]
-    return [float(i) for i in range(len(listed))]
+    """The last number in the part of the paths that differs; 0, 1, 2... where one has none."""
+    paths = [Path(one) for one in listed if isinstance(one, (str, Path))]
+    counted = [float(i) for i in range(len(listed))]
+    if len(paths) < len(listed):
+        return counted
+    for parts in zip(*(reversed(path.parts) for path in paths), strict=False):
+        numbers = _numbers(parts)
+        if numbers is not None and len(set(numbers)) == len(numbers):
+            return numbers
+    return _numbers([str(path) for path in paths]) or counted
 
 
-def _number(one: Given) -> float:
-    found = re.search(r"(\d+)\D*$", str(one)) if isinstance(one, (str, Path)) else None
-    if found is None:
-        raise TypeError
-    return float(found[1])
+def _numbers(names: Sequence[str]) -> list[float] | None:
+    """The last number in each name; None where one has none."""
+    found = [re.search(r"(\d+)\D*$", name) for name in names]
+    if any(one is None for one in found):
+        return None
+    return [float(one[1]) for one in found if one is not None]

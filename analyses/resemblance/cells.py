@@ -101,7 +101,7 @@ def _from_sums(
     found = []
     for i, j in pairs:
         null_mean, null_sd = (float(x[i, j]) if isinstance(x, Tensor) else x for x in (mean, sd))
-        ends = float(low[i, j]), min(1.0, float(high[i, j]))
+        ends = float(low[i, j]), float(np.minimum(1.0, high[i, j]))
         found.append(Cell(float(values[0, i, j]), *ends, null_mean, null_sd, n))
     return found
 
@@ -153,7 +153,9 @@ def _knn(data: Matrices, pairs: Sequence[Pair]) -> list[Cell]:
         null = shared_neighbours.chance(near[i], near[j])
         kept = shared_neighbours.kept(near[i], near[j])
         low, high = jackknife(kept.mean().cpu(), data.left_out(kept) / data.sizes)
-        found.append(Cell(float(kept.mean()), float(low), min(1.0, float(high)), *null, data.n))
+        found.append(
+            Cell(float(kept.mean()), float(low), float(np.minimum(1.0, high)), *null, data.n)
+        )
     return found
 
 
@@ -170,7 +172,7 @@ def _cca(
         # Without a block, to first order: its rows' influence is gone.
         low, high = jackknife(value, value + (data.left_out(influence) / data.sizes))
         null = cca.chance(data.n, bases[i].directions, bases[j].directions, seed=data.seed)
-        found.append(Cell(value, float(low), min(1.0, float(high)), *null, data.n))
+        found.append(Cell(value, float(low), float(np.minimum(1.0, high)), *null, data.n))
     return found
 
 
@@ -204,7 +206,7 @@ def _procrustes(data: Matrices, pairs: Sequence[Pair], *, angle: bool = False) -
         mean = float(to(null).mean()) if drawn else float("nan")
         sd = float(to(null).std()) if len(drawn) > 1 else float("nan")
         value = best.angle if angle else best.distance
-        found.append(Cell(value, max(0.0, float(low)), float(high), mean, sd, data.n))
+        found.append(Cell(value, float(np.maximum(0.0, low)), float(high), mean, sd, data.n))
     return found
 
 
@@ -236,7 +238,7 @@ def _ridge(data: Matrices, pairs: Sequence[Pair]) -> list[Cell]:
             if drawn is not None:
                 mean = float(drawn[:, place].mean())
                 sd = float(drawn[:, place].std()) if len(drawn) > 1 else sd
-            ends = float(low[place]), min(1.0, float(high[place]))
+            ends = float(low[place]), float(np.minimum(1.0, high[place]))
             found[i, j] = Cell(float(said.values[place]), *ends, mean, sd, data.n)
     return [found[pair] for pair in pairs]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscope.probes.reading.rows import codes_of
+from layerscope.analyses.material.row_rules import row_rule
+from layerscope.analyses.material.sample import groups_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,31 +42,24 @@ def matched(stores: Sequence[Store], names: Sequence[str]) -> Matched:
     the text and the number of the word are.
 
     Raises:
-        ValueError: stores whose rows are of another kind, or have too little in common.
+        ValueError: stores whose rows are of another kind, or have too little in common; groups
+            that some rows have and others have not.
     """
     first = stores[0]
     frame = first.rows
-    groups = frame.get("group")
     kept = np.arange(len(frame))
     index = [kept]
     notes: list[str] = []
     if len(stores) > 1:
-        kinds = {name: _kind(store) for name, store in zip(names, stores, strict=True)}
+        kinds = {name: row_rule(store) for name, store in zip(names, stores, strict=True)}
         if len(set(kinds.values())) > 1:
             told = ", ".join(f"{name} has {kind}" for name, kind in kinds.items())
             raise ValueError(f"rows of different kinds cannot be matched: {told}; extract alike")
         keys = [_keys(store) for store in stores]
         index, notes = _joined(keys, stores, names)
         kept = index[0]
-    numbers = np.arange(len(kept))
-    if groups is not None and not groups.iloc[kept].isna().any():
-        numbers = codes_of(groups.iloc[kept])
+    numbers = groups_of(frame, kept, notes)
     return Matched(tuple(index), numbers, tuple(notes))
-
-
-def _kind(store: Store) -> str:
-    rule = store.parts.get("rows", "tokens")
-    return str(rule.get("rule", "tokens") if isinstance(rule, dict) else rule)
 
 
 def _keys(store: Store) -> pd.DataFrame:
@@ -78,7 +72,7 @@ def _keys(store: Store) -> pd.DataFrame:
         keys["text"] = str(store.parts.get("corpus")) + "/" + keys["text"]
     else:
         keys = pd.DataFrame({"text": _contents(store, frame["text"])})
-        if _kind(store) == "words" and "word_index" in frame:
+        if row_rule(store) == "words" and "word_index" in frame:
             keys["place"] = frame["word_index"]
         elif "char_start" in frame:
             keys["place"], keys["end"] = frame["char_start"], frame["char_end"]
@@ -107,11 +101,13 @@ def _joined(
         common = common.merge(other, how="inner", on=columns, validate="one_to_one")
     common = common.sort_values("row0")
     least = min(len(common) / max(1, len(one)) for one in keys)
-    tokens = _kind(stores[0]) == "tokens"
+    tokens = row_rule(stores[0]) == "tokens"
     if not len(common) or (tokens and least < COMMON):
         told = ", ".join(
             f"{len(one):,} rows in {name}" for name, one in zip(names, keys, strict=True)
         )
+        if "token_id" in stores[0].rows or len(stores[0].texts):
+            _refuse_other_texts(keys, names)
         remedy = (
             "another tokenizer cuts other tokens; compare words: rows='words' with models, or "
             "extract(..., rows='words') for stores"
@@ -126,6 +122,17 @@ def _joined(
         f"{len(common):,} rows are in all; left out: "
         + ", ".join(f"{len(k) - len(common):,} of {n}" for n, k in zip(names, keys, strict=True))
     ]
+
+
+def _refuse_other_texts(keys: Sequence[pd.DataFrame], names: Sequence[str]) -> None:
+    """Say that the texts differ, where that and not their tokens is why rows are not the same."""
+    texts = [set(one["text"]) for one in keys]
+    shared = set.intersection(*texts)
+    if len(shared) < COMMON * max(map(len, texts)):
+        told = ", ".join(f"{len(one):,} in {name}" for name, one in zip(names, texts, strict=True))
+        raise ValueError(
+            f"the texts differ: {len(shared):,} are in all ({told}); extract both from the same texts"
+        )
 
 
 def _equal(a: pd.DataFrame, b: pd.DataFrame) -> bool:

@@ -52,7 +52,7 @@ def matrices(places: Sequence[Place], found: Matched, options: Options) -> Matri
     """The sampled rows of every place, sorted by the block they are left out with.
 
     Raises:
-        ValueError: fewer than `LEAST` rows, or activations that are NaN or infinite.
+        ValueError: fewer than `LEAST` rows, no more than ``k`` for ``knn``, or activations that are NaN or infinite.
     """
     if len(found) < LEAST:
         raise ValueError(f"similarity needs at least {LEAST} rows, there are {len(found)}")
@@ -60,6 +60,11 @@ def matrices(places: Sequence[Place], found: Matched, options: Options) -> Matri
     chosen = np.arange(len(found))
     if len(found) > options.max_rows:
         chosen = np.sort(generator.choice(len(found), options.max_rows, replace=False))
+    if "knn" in options.measures and len(chosen) <= options.k:
+        raise ValueError(
+            f"knn compares the {options.k} nearest rows of each row, and there are {len(chosen)} rows; "
+            f"pass k= below {len(chosen)}, more data, or measures= without knn"
+        )
     groups = np.unique(found.groups[chosen], return_inverse=True)[1].astype(np.int64)
     blocks = Blocks.of(groups, most=BLOCKS, seed=options.seed)
     order = blocks.order

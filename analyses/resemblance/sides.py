@@ -51,8 +51,13 @@ def sides_of(
     """What is compared (``within``, ``between`` or ``steps``) and the sides of it.
 
     Raises:
-        ValueError: a list of checkpoints with b or twin, or two models with a twin.
+        TypeError: texts in the place of b.
+        ValueError: a list of checkpoints with b or twin, two models with a twin, or a model beside a
+            store without data.
     """
+    if b is not None:
+        _refuse_texts(b)
+    _refuse_mixed(_listed(a, b), asked)
     if isinstance(a, (list, tuple, Mapping)):
         if b is not None or twin is not False:
             raise ValueError("several checkpoints are compared with the last; leave b and twin out")
@@ -69,6 +74,49 @@ def sides_of(
     return "between", [Side(names[0], opened(one, asked)), Side(names[1], opened(b, other))]
 
 
+def _listed(a: Any, b: Given | None) -> list[Any]:
+    given = list(a.values()) if isinstance(a, Mapping) else a
+    return [*(given if isinstance(given, (list, tuple)) else [given]), *([] if b is None else [b])]
+
+
+def _refuse_texts(given: object) -> None:
+    """Refuse texts before anything is extracted.
+
+    Raises:
+        TypeError: `given` are texts, not a model, a store or a folder.
+    """
+    path = isinstance(given, (str, Path))
+    if isinstance(given, (nn.Module, Store)) or (path and not is_texts(cast("str", given))):
+        return
+    what = repr(str(given)) if path else f"a {type(given).__name__}"
+    raise TypeError(
+        f"b is {what}, where another model or store belongs; did you mean data=? "
+        "Write similarity(model, data=...)"
+    )
+
+
+def is_texts(name: str | Path) -> bool:
+    """Whether a path has the suffix of a file of texts, such as .txt or .conllu."""
+    from layerscope.corpus.reading import KINDS
+
+    path = Path(str(name).removesuffix(".gz"))
+    return path.suffix.lower() in KINDS and not Path(name).is_dir()
+
+
+def _refuse_mixed(given: Sequence[Any], asked: Asked) -> None:
+    """Refuse a model beside a store without data: the bundled corpus would have other rows."""
+    stored = [isinstance(one, Store) or _is_store(one) for one in given]
+    if asked.data is None and any(stored) and not all(stored):
+        raise ValueError(
+            "a store has the rows of its own texts, and a model needs the same; pass data=, what the "
+            "store was extracted from"
+        )
+
+
+def _is_store(given: object) -> bool:
+    return isinstance(given, (str, Path)) and (Path(given) / "store.json").is_file()
+
+
 def opened(given: Given, asked: Asked, *, twin: bool | Store = False) -> Source:
     """The store of a model or folder; a folder without a store is loaded as a model.
 
@@ -76,7 +124,7 @@ def opened(given: Given, asked: Asked, *, twin: bool | Store = False) -> Source:
         TypeError: neither a model, a store nor a path.
         ValueError: data given, and a store that brings its own rows.
     """
-    if isinstance(given, (str, Path)) and not (Path(given) / "store.json").is_file():
+    if isinstance(given, (str, Path)) and not _is_store(given):
         from layerscope.hooks.load import load_model
 
         given = load_model(given)

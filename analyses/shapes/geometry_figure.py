@@ -55,10 +55,10 @@ def panels(table: pd.DataFrame) -> go.Figure:
     figure.update_annotations(font_size=13)
     figure.update_layout(
         title={"text": "The shape of each layer's rows", "y": 0.985, "yanchor": "top"},
-        height=940,
+        height=1040,
         hovermode="closest",
-        margin={"t": 84},
-        legend={"y": -0.07, "yanchor": "top"},  # below: it is five lines long on a narrow page
+        margin={"t": 200},  # the legend is six lines long on a narrow page
+        legend={"y": 1.04, "yanchor": "bottom"},
     )
     return themed(figure)
 

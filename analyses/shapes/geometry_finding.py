@@ -37,6 +37,7 @@ COLUMNS = (
     "estimator",
 )
 """Order of the table's columns; docs/geometry.md says what each one means."""
+ROWS_PER_FEATURE = 10
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,18 @@ class GeometryFinding(Finding):
 
     def answer(self) -> str:
         """Range over the layers of dimension and mean cosine, with the site at each end."""
-        ratio, first = self.measure("participation_ratio"), self.table.iloc[0]
-        told = [f"participation ratio {_range(ratio, '.1f')} of {_widths(ratio)} dimensions"]
+        first, told = self.table.iloc[0], _ratio(self.measure("participation_ratio"))
         twonn = self.measure("twonn")
         if len(twonn):
             told.append(f"TwoNN dimension {_range(twonn, '.1f')}")
-        told.append(f"mean cosine of two rows {_range(self.measure('cosine'), '.2f')}")
+        cosine = self.measure("cosine")
+        if len(cosine):
+            told.append(f"mean cosine of two rows {_range(cosine, '.2f')}")
         centred = self.measure("cosine_centred")
-        if len(centred):
+        if len(cosine) and len(centred):
             told[-1] += f" ({centred['value'].abs().max():.2f} at most without the mean)"
-        return f"{'; '.join(told)}. {first['n']:,} rows in {first['n_groups']:,} groups."
+        text = "; ".join(told)
+        return f"{text[0].upper()}{text[1:]}. {first['n']:,} rows in {first['n_groups']:,} groups."
 
     def measure(self, name: str) -> pd.DataFrame:
         """One line per site of one measure; empty where it was not measured."""
@@ -86,6 +89,38 @@ class GeometryFinding(Finding):
         from layerscope.analyses.shapes.geometry_figure import panels
 
         return panels(self.table)
+
+
+def undecided(ratio: pd.DataFrame) -> pd.Series[bool]:
+    """Which participation ratios come from too few rows to be told.
+
+    Fewer rows than features; or fewer than ten a feature, and an end of the interval is infinite or
+    the value is not between 0 and the most that these rows could fill, n - 1.
+    """
+    ends = ratio[["ci_low", "ci_high"]]
+    open_end = ends.isna().any(axis=1) | (ends.abs() == float("inf")).any(axis=1)
+    open_end &= ratio["n_groups"] > 1
+    most = (ratio["n"] - 1).clip(upper=ratio["width"])
+    outside = (ratio["value"] < 0) | (ratio["value"] > most)
+    few = ratio["n"] < ROWS_PER_FEATURE * ratio["width"]
+    return (ratio["n"] < ratio["width"]) | (few & (open_end | outside))
+
+
+def _ratio(ratio: pd.DataFrame) -> list[str]:
+    """The participation ratio over the sites, or why there is none."""
+    if not len(ratio):
+        return ["all rows are equal, so they fill no dimension"]
+    unsure = undecided(ratio)
+    told, sure = [], ratio[~unsure]
+    if len(sure):
+        told.append(f"participation ratio {_range(sure, '.1f')} of {_widths(sure)} dimensions")
+    if unsure.any():
+        at = f" at {', '.join(ratio.loc[unsure, 'site'])}" if len(sure) else ""
+        told.append(
+            f"too few rows to tell how many dimensions they fill{at} (n = "
+            f"{int(ratio['n'].max()):,}, D = {_widths(ratio[unsure])})"
+        )
+    return told
 
 
 def _range(lines: pd.DataFrame, form: str) -> str:

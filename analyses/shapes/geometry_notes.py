@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from layerscope.analyses.shapes.geometry_finding import ROWS_PER_FEATURE
+
 if TYPE_CHECKING:
     import pandas as pd
 
-ROWS_PER_FEATURE = 10
 SATURATES = 15
 SCALED = 0.25
 """TwoNN changes from all rows to a quarter of them by more than this share: worth a note."""
@@ -22,16 +23,17 @@ def cautions(
     table: pd.DataFrame, duplicates: Mapping[str, int], medians: Mapping[str, float], sampled: int
 ) -> list[str]:
     """Caveats that apply to this table."""
-    lines = table[table["part"] == "measure"]
-    notes = [*_rows(lines), *_twonn(lines, duplicates, sampled)]
+    notes = [*_rows(table), *_twonn(table, duplicates, sampled)]
     outliers = table[table["part"] == "outlier"]
     named = outliers["measure"] == "outlier"
     notes += _scales(table)
     return [*notes, *_outliers(outliers[named]), *_massive(outliers[~named], medians)]
 
 
-def _rows(lines: pd.DataFrame) -> list[str]:
-    n, width, groups = (int(lines[c].max()) for c in ("n", "width", "n_groups"))
+def _rows(table: pd.DataFrame) -> list[str]:
+    lines = table[table["part"] == "measure"]
+    # Rows of zeros have no line of a measure, but some of other parts.
+    n, width, groups = (int(table[c].max()) for c in ("n", "width", "n_groups"))
     notes = []
     if n < ROWS_PER_FEATURE * width:
         notes.append(
@@ -43,7 +45,7 @@ def _rows(lines: pd.DataFrame) -> list[str]:
         notes.append("a single group: there are no intervals")
     elif groups < 20:
         notes.append(f"intervals rest on {groups} groups only, and are likely too narrow")
-    flat = sorted(set(lines["site"]) - set(lines.loc[lines["measure"] == "top_share", "site"]))
+    flat = sorted(set(table["site"]) - set(lines.loc[lines["measure"] == "top_share", "site"]))
     if flat:
         notes.append(f"{', '.join(flat)}: all rows are equal, so there is no spectrum")
     ratio = lines[lines["measure"] == "participation_ratio"]
@@ -56,14 +58,14 @@ def _rows(lines: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _twonn(lines: pd.DataFrame, duplicates: Mapping[str, int], sampled: int) -> list[str]:
-    notes = []
+def _twonn(table: pd.DataFrame, duplicates: Mapping[str, int], sampled: int) -> list[str]:
+    lines, notes = table[table["part"] == "measure"], []
     found = {site: count for site, count in duplicates.items() if count}
     if found:
         told = ", ".join(f"{site} ({count:,})" for site, count in list(found.items())[:4])
         more = f" and {len(found) - 4} more sites" if len(found) > 4 else ""
         notes.append(f"TwoNN leaves out rows that equal an earlier one: {told}{more}")
-    missing = sorted(set(lines["site"]) - set(lines.loc[lines["measure"] == "twonn", "site"]))
+    missing = sorted(set(table["site"]) - set(lines.loc[lines["measure"] == "twonn", "site"]))
     if missing:
         notes.append(f"no TwoNN dimension of {', '.join(missing)}: fewer than 100 different rows")
     high = lines[(lines["measure"] == "twonn") & (lines["value"] > SATURATES)]
@@ -73,7 +75,7 @@ def _twonn(lines: pd.DataFrame, duplicates: Mapping[str, int], sampled: int) -> 
             f"{', '.join(high['site'].iloc[:4])}{' and more' if len(high) > 4 else ''} is higher; "
             "isotropic has what it gives for full dimension"
         )
-    if int(lines["n"].max()) > sampled:
+    if int(table["n"].max()) > sampled:
         notes.append(f"TwoNN on {sampled:,} rows drawn at random, the same at every site")
     return notes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layerscope.analyses.material.blocks import Blocks
-from layerscope.analyses.material.sample import Sample, labelled_sample
+from layerscope.analyses.material.sample import Sample, groups_of, labelled_sample
+from layerscope.analyses.material.shuffled_labels import shuffled_labels
 from layerscope.corpus.names import nearest
 from layerscope.corpus.splits import group_folds, rare_classes
 from layerscope.probes.reading.labels import label_of, read_values
-from layerscope.probes.reading.rows import codes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +51,8 @@ class Conditions:
         return len(self.values)
 
     def shuffles(self, draws: int, seed: int) -> list[NDArray[np.int64]]:
-        """Conditions dealt to rows at random; where a group has only one, to whole groups."""
-        generator = np.random.default_rng(seed)
-        first = np.unique(self.groups, return_index=True)[1]
-        own = self.codes[first]
-        if bool((own[self.groups] == self.codes).all()):
-            return [generator.permutation(own)[self.groups] for _ in range(draws)]
-        return [generator.permutation(self.codes) for _ in range(draws)]
+        """Conditions dealt anew, those of a whole group to a whole group."""
+        return list(shuffled_labels(self.codes, self.groups, draws=draws, seed=seed))
 
 
 def conditions_of(
@@ -82,7 +77,8 @@ def conditions_of(
 
     Raises:
         LookupError: no such label or column.
-        ValueError: fewer than 3 conditions, or more than 64.
+        ValueError: fewer than 3 conditions, or more than 64; groups that some rows have and others
+            have not.
     """
     kept = _columns(store, wanted)
     if group not in store.rows:
@@ -106,7 +102,11 @@ def conditions_of(
         seed=seed,
     )
     assert chosen.codes is not None
-    groups = chosen.groups if group == "group" else codes_of(store.rows[group].iloc[chosen.index])
+    notes = list(chosen.notes)
+    groups = chosen.groups
+    if group != "group":
+        groups = groups_of(store.rows, chosen.index, notes, group)
+    chosen = replace(chosen, notes=tuple(notes))
     return _divided(chosen, tuple(kept), meaning, groups, group, folds, seed)
 
 

@@ -118,7 +118,7 @@ def _site_hover(line: pd.Series[Any], column: str, name: str) -> str:
     if column == "value":
         text += (
             f"<br>{line['bits_per_label']:.3f} bits a label, {line['bits']:,.0f} in all"
-            f"<br>accuracy on the last half {line['accuracy']:.3f}"
+            f"<br>accuracy on the last block {line['accuracy']:.3f}"
             f"<br>n = {line['n']:,} in {line['n_groups']:,} groups"
         )
     return text

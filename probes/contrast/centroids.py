@@ -91,7 +91,7 @@ def layer_distances(
     normalise: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """``[traces]`` each: to the correct and to the wrong centroid, at one layer; in float64."""
-    _check_left(correct, groups, used)
+    check_left(correct, groups, used)
     order = torch.from_numpy(np.argsort(groups, kind="stable"))
     delta, size = delta[order.to(delta.device)], rms(delta) if normalise else 1.0
     owner = torch.from_numpy(groups)[order].to(delta.device)
@@ -147,18 +147,25 @@ def _blocks(owner: Tensor, width: int) -> Iterator[slice]:
     yield slice(start, stop)
 
 
-def _check_left(
+def check_left(
     correct: NDArray[np.bool_], groups: NDArray[np.int64], used: NDArray[np.bool_]
 ) -> None:
     """Refuse where a problem holds all the traces of one side."""
     for name, side in (("correct", correct), ("wrong", ~correct)):
-        there = side & used
-        own = np.bincount(groups, there)
-        if not there.any() or (own == there.sum()).any():
+        if _in_one_problem(side & used, groups):
             raise ValueError(
-                f"all {int(there.sum()):,} {name} traces belong to one problem, so there is no "
+                f"all {int((side & used).sum()):,} {name} traces belong to one problem, so there is no "
                 "centroid from other problems to judge it by; give more problems"
             )
+
+
+def judged(correct: NDArray[np.bool_], groups: NDArray[np.int64], used: NDArray[np.bool_]) -> bool:
+    """Whether every problem has both centroids from other problems."""
+    return not any(_in_one_problem(side & used, groups) for side in (correct, ~correct))
+
+
+def _in_one_problem(there: NDArray[np.bool_], groups: NDArray[np.int64]) -> bool:
+    return not there.any() or bool((np.bincount(groups, there) == there.sum()).any())
 
 
 def balanced(correct: NDArray[np.bool_], *, seed: int = 0) -> NDArray[np.bool_]:

@@ -17,6 +17,8 @@ from layerscope.probes.contrast.centroids import (
     Metric,
     Score,
     balanced,
+    check_left,
+    judged,
     layer_distances,
 )
 from layerscope.probes.contrast.ranking import auc, length_strata, votes
@@ -26,6 +28,7 @@ from layerscope.probes.scoring.intervals import GroupBootstrap
 from layerscope.store import Store
 
 _PERMUTATIONS = 20
+_DRAWS = 1000
 _TWIN = {"": "value", "_low": "ci_low", "_high": "ci_high"}
 _VOTERS = (1, 2, 4, 8, 16, 32, 64)
 Bools = NDArray[np.bool_]
@@ -61,9 +64,25 @@ class Trial:
 
     @cached_property
     def labels(self) -> list[Bools]:
-        """The true labels, then permuted ones."""
+        """The true labels, then permuted ones.
+
+        Raises:
+            ValueError: a problem holds all traces of one side, or nearly every permutation does that.
+        """
+        check_left(self.traces.correct, self.groups, self._used(self.traces.correct))
         generator = np.random.default_rng(self.seed)
-        return [self.traces.correct, *(self._permuted(generator) for _ in range(_PERMUTATIONS))]
+        return [self.traces.correct, *(self._drawn(generator) for _ in range(_PERMUTATIONS))]
+
+    def _drawn(self, generator: np.random.Generator) -> Bools:
+        """Permuted labels by which every problem can be judged, as by the true ones."""
+        for _ in range(_DRAWS):
+            labels = self._permuted(generator)
+            if judged(labels, self.groups, self._used(labels)):
+                return labels
+        raise ValueError(
+            f"in each of {_DRAWS:,} permutations of the labels all traces of one side belong to one "
+            "problem, so there is no null to hold the value against; give more problems"
+        )
 
     def _permuted(self, generator: np.random.Generator) -> Bools:
         correct = self.traces.correct
@@ -77,9 +96,16 @@ class Trial:
     @cached_property
     def used(self) -> list[Bools]:
         """Which traces may enter a centroid, for each set of labels."""
-        if self.balance:
-            return [balanced(labels, seed=self.seed) for labels in self.labels]
-        return [np.ones(len(labels), bool) for labels in self.labels]
+        return [self._used(labels) for labels in self.labels]
+
+    def _used(self, labels: Bools) -> Bools:
+        """All traces; or as many of both sides, not all of one side from one problem."""
+        every = np.ones(len(labels), bool)
+        if not self.balance or not judged(labels, self.groups, every):
+            return every
+        drawn = (balanced(labels, seed=self.seed + further) for further in range(_DRAWS))
+        good = (used for used in drawn if judged(labels, self.groups, used))
+        return next(good, balanced(labels, seed=self.seed))
 
     def layer(self, store: Store, site: str, permuted: bool = True) -> list[Distances]:
         """Distances at one layer, by true labels and by permuted ones."""

@@ -117,7 +117,8 @@ def good_class(classes: tuple[Any, Any], correct: Any, label: str, notes: list[s
                 f"correct={correct!r}, but {label} is {classes[0]!r} or {classes[1]!r}"
             )
         return classes.index(correct)
-    named = [i for i, value in enumerate(classes) if str(value).lower() in _GOOD]
+    # Where some rows have no label, 0 and 1 are held as 0.0 and 1.0.
+    named = [i for i, value in enumerate(classes) if value == 1 or str(value).lower() in _GOOD]
     if len(named) != 1:
         raise ValueError(
             f"which {label} means correct, {classes[0]!r} or {classes[1]!r}? Give "

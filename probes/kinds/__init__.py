@@ -80,6 +80,8 @@ def as_kind(kind: str | Kind) -> Kind:
 
     if isinstance(kind, Kind):
         return kind
+    if isinstance(kind, type) and issubclass(kind, Kind):
+        raise TypeError(f"kind={kind.__name__} is a class: write kinds.{kind.__name__}()")
     if not isinstance(kind, str):
         raise TypeError(f"kind is a name or a kind of probe, not {type(kind).__name__}")
     if kind not in _HOME:

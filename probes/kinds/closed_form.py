@@ -27,7 +27,7 @@ from layerscope.probes.solving.solver import full_precision
 Path = Callable[[float], Tensor]
 """Penalty -> weights ``[classes, width + 1]`` in the coordinates of the design, float64."""
 
-NEVER = -1e6
+NEVER = -1e12
 """Bias of a class that none of the training rows has."""
 
 

@@ -89,18 +89,29 @@ class CLUE(SourceKind):
         )
 
     def deltas(
-        self, store: Store, label: str | None = None, layer: Layers = "all", *, seed: int = 0
+        self,
+        store: Store,
+        label: str | None = None,
+        layer: Layers = "all",
+        *,
+        max_rows: int = 50_000,
+        folds: int = 5,
+        seed: int = 0,
     ) -> tuple[Tensor, Traces]:
-        """``[traces, layers, width]`` of layers of one width, and the traces they belong to."""
+        """``[traces, layers, width]`` of layers of one width, and the traces they belong to.
+
+        Args:
+            max_rows: Traces; above it, whole problems are left out at random.
+            folds: At most as many as problems; both sides must be in every fold.
+        """
         from layerscope.probes.reading.stored import stored_sites
 
         sites = stored_sites(store, layer)
         widths = {store.sites[site].width for site in sites}
         if len(widths) > 1:
             raise ValueError(f"layers of one width, please; these have {sorted(widths)}")
-        traces = traces_of(
-            store, Asked(label=label, seed=seed), between=self.between, correct=self.correct
-        )
+        asked = Asked(label=label, folds=folds, max_rows=max_rows, seed=seed)
+        traces = traces_of(store, asked, between=self.between, correct=self.correct)
         return torch.stack([traces.delta(store, s, "cpu") for s in sites], 1), traces
 
     def fit(

@@ -195,7 +195,7 @@ class Bottleneck:
         self.directions, self.names = self._directions(kind)
         raw = design.x[:, :-1] * design.scale @ self.directions.T
         raw -= spread.mean.float() * design.scale @ self.directions.T
-        deviation = raw[self._rows(without)].square().mean(0).sqrt()
+        deviation = raw[design.training(without)].square().mean(0).sqrt()
         # What float32 leaves of a score that does not vary must not be blown up to a deviation of 1.
         length = (spread.scale * design.scale).norm().float() * self.directions.norm(dim=1)
         self.scale = torch.where(deviation > _CONSTANT * length, deviation, 1.0)
@@ -206,7 +206,7 @@ class Bottleneck:
         self, target: int, without: Sequence[int], l1: float, tol: float = TOL
     ) -> tuple[Tensor, int]:
         """Weights ``[classes, concepts + 1]`` at one penalty, and whether the steps ran out."""
-        rows = self._rows(without)
+        rows = self.work.design.training(without)
         x, y = self.x[rows], self.work.targets[target, rows]
         # Stronger penalties on the way are quick, and the last one starts near its end.
         path = [p * self._strongest(x, y) for p in (0.5, 0.2, 0.05)]
@@ -216,7 +216,7 @@ class Bottleneck:
 
     def chosen(self, target: int, without: Sequence[int], held: int) -> float:
         """The strongest penalty within one standard error of the least loss on a held-out fold."""
-        rows = self._rows(without)
+        rows = self.work.design.training(without)
         rows = rows[:: max(1, -(-len(rows) // TUNING_ROWS))]
         x, y = self.x[rows], self.work.targets[target, rows]
         path = [share * self._strongest(x, y) for share in PATH]
@@ -238,12 +238,6 @@ class Bottleneck:
     def _strongest(self, x: Tensor, y: Tensor) -> float:
         return max(strongest(x, y, self.work.classes), 1e-12)
 
-    def _rows(self, without: Sequence[int]) -> Tensor:
-        design = self.work.design
-        kept = [f for f in design.folds if f not in without]
-        parts = [torch.arange(design.bounds[f], design.bounds[f + 1]) for f in kept]
-        return torch.cat(parts).to(design.x.device)
-
     def _directions(self, kind: Concepts) -> tuple[Tensor, tuple[Any, ...]]:
         design = self.work.design
         if kind.directions is None:
@@ -262,7 +256,7 @@ class Bottleneck:
 
     def _mass_means(self, further: Further) -> Tensor:
         """``[concepts, width]``: the mean of each class less the mean of the other rows."""
-        rows = self._rows(self.without)
+        rows = self.work.design.training(self.without)
         codes = torch.from_numpy(further.codes).to(rows.device)[rows]
         rows, codes = rows[codes >= 0], codes[codes >= 0]
         one_hot = torch.nn.functional.one_hot(codes, len(further.classes)).double()

@@ -14,6 +14,8 @@ from layerscope.probes.reading.labels import Task
 SHRINKAGE = (0.9, 0.5, 0.2, 0.05, 0.01, 0.001, 0.0)
 """Shares of the identity in the covariance that LDA chooses from."""
 _DROPPED = 1e-9  # of the largest eigenvalue: directions in which rows do not vary within classes
+_LEAST = 1e-6  # of the variance of a feature: what shrinking puts in place of less than that
+_NOTHING = 1e-12  # of the variance of a feature: what rounding leaves of no variance at all
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,16 @@ class Discriminants:
         within = sums.design.moments(without)[:-1, :-1] - means.T @ totals[:, :-1]
         within *= torch.outer(self.unscale, self.unscale) / spread.rows
         values, self.vectors = torch.linalg.eigh(within)
-        self.values = values.clamp_min(0)
+        # Where every class is a single point, any covariance will do: the nearest mean decides.
+        collapsed = bool(values.max() < _NOTHING)
+        self.values = torch.full_like(values, _LEAST) if collapsed else values.clamp_min(0)
         self.means = (means - self.center) * self.unscale
         self.loads = self.means @ self.vectors
 
     def weights(self, shrinkage: float) -> Tensor:
         """``[classes, width + 1]`` for rows of the design: log posteriors but for a constant."""
-        values = (1 - shrinkage) * self.values + shrinkage * self.values.mean()
+        target = self.values.mean().clamp_min(_LEAST)
+        values = (1 - shrinkage) * self.values + shrinkage * target
         there = values > _DROPPED * values.max()
         inverse = torch.where(there, 1 / values.clamp_min(1e-300), 0.0)
         standardised = (self.loads * inverse) @ self.vectors.T

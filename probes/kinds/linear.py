@@ -64,16 +64,23 @@ class Linear(LabelKind):
 
 
 def classify(
-    engine: Engine, design: Design, targets: Tensor, classes: int, l2: float | None = None
+    engine: Engine,
+    design: Design,
+    targets: Tensor,
+    classes: int,
+    l2: float | None = None,
+    *,
+    only: int | None = None,
 ) -> Predictions:
     """By multinomial logistic regression.
 
     Args:
         targets: ``[targets, rows]`` class numbers; the first chooses the penalties.
         l2: One penalty for all folds; None chooses each.
+        only: The one fold to predict; None predicts all.
     """
-    penalties, start = tuned(engine, design, targets[0], classes, l2)
-    fits = fits_of(penalties, len(targets))
+    penalties, start = tuned(engine, design, targets[0], classes, l2, only=only)
+    fits = fits_of(penalties, len(targets), only or 0)
     begin = torch.zeros(len(fits), classes, design.width + 1, device=design.x.device)
     begin[: len(penalties)] = start
     found = engine.logistic(design, targets, fits, classes=classes, tol=TOL, start=begin)
@@ -82,31 +89,44 @@ def classify(
 
 
 def regress(
-    engine: Engine, design: Design, targets: Tensor, l2: float | None = None
+    engine: Engine,
+    design: Design,
+    targets: Tensor,
+    l2: float | None = None,
+    *,
+    only: int | None = None,
 ) -> Predictions:
     """By ridge regression.
 
     Args:
         targets: ``[targets, rows]`` float64; the first chooses the penalties.
         l2: One penalty for all folds; None chooses each.
+        only: The one fold to predict; None predicts all.
     """
     tried = NUMBER_L2 if l2 is None else (l2,)
-    trials = [Fit(0, inner(fold, design.folds), l2) for fold in design.folds for l2 in tried]
+    folds = _asked(design, only)
+    trials = [Fit(0, inner(fold, design.folds), l2) for fold in folds for l2 in tried]
     weights = engine.ridge(design, targets, trials).weights.to(design.x.device)
-    errors: list[list[float]] = [[] for _ in design.folds]
+    errors: dict[int, list[float]] = {fold: [] for fold in folds}
     for trial, weight in zip(trials, weights, strict=True):
         tested, choosing = trial.without
         missed = design.scores(choosing, weight)[:, 0] - targets[0, design.fold(choosing)]
         errors[tested].append(missed.square().sum().item())
-    penalties = [tried[int(np.argmin(error))] for error in errors]
-    fits = fits_of(penalties, len(targets))
+    penalties = [tried[int(np.argmin(error))] for error in errors.values()]
+    fits = fits_of(penalties, len(targets), only or 0)
     weights = engine.ridge(design, targets, fits).weights.to(design.x.device)
     guesses = out_of_fold(design, fits, weights, len(targets))[..., 0]
     return Predictions(guesses.double().cpu().numpy(), tuple(penalties))
 
 
 def tuned(
-    engine: Engine, design: Design, target: Tensor, classes: int, l2: float | None
+    engine: Engine,
+    design: Design,
+    target: Tensor,
+    classes: int,
+    l2: float | None,
+    *,
+    only: int | None = None,
 ) -> tuple[list[float], Tensor]:
     """For each fold the penalty of least cross-entropy on the next fold, and its weights.
 
@@ -118,7 +138,7 @@ def tuned(
     entropy, weights, start = [], [], None
     tried = CLASS_L2 if l2 is None else (l2,)
     for strength in tried:
-        fits = [Fit(0, inner(fold, design.folds), strength) for fold in design.folds]
+        fits = [Fit(0, inner(fold, design.folds), strength) for fold in _asked(design, only)]
         found = engine.logistic(
             thin, target[None], fits, classes=classes, tol=_TUNING_TOL, start=start
         )
@@ -126,7 +146,7 @@ def tuned(
         weights.append(start)
         entropy.append([_entropy(thin, target, f, w) for f, w in zip(fits, start, strict=True)])
     best = np.argmin(entropy, axis=0)
-    chosen = torch.stack([weights[choice][fold] for fold, choice in enumerate(best)])
+    chosen = torch.stack([weights[choice][number] for number, choice in enumerate(best)])
     return [tried[choice] for choice in best], chosen
 
 
@@ -135,8 +155,15 @@ def inner(fold: int, folds: range) -> tuple[int, int]:
     return fold, (fold + 1) % len(folds)
 
 
-def fits_of(penalties: Sequence[float], tasks: int) -> list[Fit]:
-    return [Fit(task, (fold,), l2) for task in range(tasks) for fold, l2 in enumerate(penalties)]
+def _asked(design: Design, only: int | None) -> Sequence[int]:
+    return design.folds if only is None else (only,)
+
+
+def fits_of(penalties: Sequence[float], tasks: int, first: int = 0) -> list[Fit]:
+    """A fit for each task and penalty; the penalties are those of the folds from `first`."""
+    return [
+        Fit(task, (fold,), l2) for task in range(tasks) for fold, l2 in enumerate(penalties, first)
+    ]
 
 
 def out_of_fold(design: Design, fits: Sequence[Fit], weights: Tensor, tasks: int) -> Tensor:

@@ -94,7 +94,7 @@ def low_rank(
             key = (fit.without, fit.l2)
             if key not in metrics:
                 metrics[key] = _Metric(design, *key)
-            problem = _Factors(sums, fit, metrics[key], min(rank, classes))
+            problem = _Factors(sums, fit, metrics[key], min(rank, classes, design.width))
             weights, taken = problem.minimise(tol)
             found.append(weights)
             steps, unfinished = max(steps, taken), unfinished + (taken >= _STEPS)

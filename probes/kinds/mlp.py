@@ -7,7 +7,7 @@ Adam works element by element, so each is trained as it would be alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -80,10 +80,11 @@ class MLP(LabelKind):
         )
 
     def fit(self, work: Work, classes: tuple[Any, ...]) -> MLPReadout:
-        stopped = train(self, work, [Net(0, (fold,), fold) for fold in work.design.folds])
-        epochs = max(1, round(median(stopped.epochs)))
-        final = train(replace(self, epochs=epochs), work, [Net(0, (), None)])
-        return final.readout(classes)
+        nets = [Net(0, (fold,), fold) for fold in work.design.folds]
+        epochs = median(train(self, work, nets).epochs)
+        # An epoch of all rows has more steps, and steps are what a network learns by.
+        steps = max(1, round(epochs * _Orders(work, nets).steps(self.batch)))
+        return train(self, work, [Net(0, (), None)], steps=steps).readout(classes)
 
 
 @dataclass(frozen=True)
@@ -138,27 +139,37 @@ class Trained:
         )
 
 
-def train(kind: MLP, work: Work, nets: Sequence[Net]) -> Trained:
-    """All networks at once, from the same random start."""
+def train(kind: MLP, work: Work, nets: Sequence[Net], *, steps: int | None = None) -> Trained:
+    """All networks at once, from the same random start.
+
+    Args:
+        steps: So many, whatever the epochs; None goes by epochs and patience.
+    """
     generator = torch.Generator().manual_seed(work.seed)
     with torch.inference_mode(False), torch.enable_grad(), full_precision():
         stack = _Stack(kind, work, nets, generator)
         orders = _Orders(work, nets)
+        left = steps or kind.epochs * orders.steps(kind.batch)
         optimiser = torch.optim.AdamW(stack.parts, kind.lr, weight_decay=kind.weight_decay)
         best = [part.detach().clone() for part in stack.parts]
         least = torch.full((len(nets),), torch.inf)
         kept = torch.zeros(len(nets), dtype=torch.long)
-        for epoch in range(1, kind.epochs + 1):
-            for rows in orders.batches(kind.batch):
+        done = torch.zeros(len(nets), dtype=torch.bool)
+        for epoch in range(1, -(-left // orders.steps(kind.batch)) + 1):
+            batches = orders.batches(kind.batch)[:left]
+            left -= len(batches)
+            for rows in batches:
                 optimiser.zero_grad()
                 stack.loss(rows).backward()
                 optimiser.step()
             now = stack.held_out_losses(least)
-            better = now < least
+            # One that is done keeps what it has, however long those beside it go on.
+            better = (now < least) & ~done
             least, kept = torch.where(better, now, least), torch.where(better, epoch, kept)
             for held, part in zip(best, stack.parts, strict=True):
                 held[better] = part.detach()[better]
-            if bool((epoch - kept >= kind.patience).all()):
+            done |= epoch - kept >= kind.patience
+            if bool(done.all()):
                 break
     return stack.trained(best, kept.tolist())
 
@@ -256,12 +267,21 @@ class _Orders:
         self.rows = {key: _training(work.design, key) for key in self.keys}
         self.generators = {key: torch.Generator().manual_seed(work.seed) for key in self.keys}
 
+        self.longest = max(map(len, self.rows.values()))
+
+    def steps(self, size: int) -> int:
+        """Batches of an epoch."""
+        return -(-self.longest // size)
+
     def batches(self, size: int) -> list[Tensor]:
-        """Row numbers ``[nets, batch]`` of an epoch."""
-        longest = max(map(len, self.rows.values()))
+        """Row numbers ``[nets, batch]`` of an epoch, in parts of at most `size`.
+
+        The parts are as equal as can be: Adam would take a full step for a last one of a few rows.
+        """
         orders = {}
         for key, rows in self.rows.items():
             mixed = rows[torch.randperm(len(rows), generator=self.generators[key])]
             # Folds differ by a few rows: the shorter ones see some of theirs a second time.
-            orders[key] = mixed.repeat(-(-longest // len(rows)))[:longest]
-        return list(torch.stack([orders[key] for key in self.keys]).split(size, 1))
+            orders[key] = mixed.repeat(-(-self.longest // len(rows)))[: self.longest]
+        stacked = torch.stack([orders[key] for key in self.keys])
+        return list(stacked.tensor_split(self.steps(size), 1))

@@ -13,6 +13,7 @@ from layerscope.probes.kinds.kind import Asked, SourceKind
 from layerscope.probes.mixing.pool import POOLINGS, TAIL, pooled
 from layerscope.probes.mixing.pooling_finding import COLUMNS, PoolingFinding
 from layerscope.probes.mixing.readings import Readings
+from layerscope.probes.reading.labels import Task
 from layerscope.probes.reading.rows import Plan
 from layerscope.probes.reading.sources import Source
 from layerscope.probes.reading.stored import stored_sites
@@ -126,18 +127,20 @@ class Pooling(SourceKind):
         label: str | None = None,
         *,
         pooling: str = "mean",
+        task: Task | None = None,
         max_rows: int = 50_000,
+        folds: int = 5,
         seed: int = 0,
     ) -> PooledReadout:
-        """The readout of one pooling at one site, trained on all texts."""
+        """The readout of one pooling at one site, trained on all texts; as `fit_readout`."""
         from layerscope.probes.fitting import fit
 
         name = stored_sites(store, site)[0]
         texts = texts_of(store, label)
-        chosen = _plan(texts, Asked(max_rows=max_rows, seed=seed))
+        chosen = _plan(texts, Asked(task=task, folds=folds, max_rows=max_rows, seed=seed))
         x = pooled(store, name, texts, chosen.index, (pooling,), tail=self.tail)[pooling]
         y = [chosen.classes[code] for code in chosen.values] if chosen.classes else chosen.values
-        linear: Any = fit(x, y, groups=chosen.groups, task=chosen.task, seed=seed)
+        linear: Any = fit(x, y, groups=chosen.groups, task=chosen.task, folds=folds, seed=seed)
         return PooledReadout(
             weight=linear.weight,
             bias=linear.bias,

@@ -129,10 +129,7 @@ class _Cases:
         spread = design.spread(without)
         unscale = torch.where(spread.scale > 0, 1 / spread.scale.clamp_min(1e-300), 0.0).float()
         self.z = (design.x[:, :-1] - spread.mean.float()) * unscale
-        kept = [f for f in design.folds if f not in without]
-        training = torch.cat(
-            [torch.arange(design.bounds[f], design.bounds[f + 1]) for f in kept]
-        ).to(self.z.device)
+        training = design.training(without)
         if count > len(training):
             raise ValueError(
                 f"{count} prototypes from {len(training):,} training rows; ask for fewer"

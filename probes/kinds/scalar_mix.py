@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from layerscope.probes.kinds.kind import Asked, SourceKind
-from layerscope.probes.mixing.layer_mix import fit_mix
+from layerscope.probes.mixing.layer_mix import fit_mix, moments, plain_mean
 from layerscope.probes.mixing.layer_mix_finding import COLUMNS, LayerMixFinding
 from layerscope.probes.mixing.mix_trial import MixTrial
 from layerscope.probes.mixing.readings import Readings
-from layerscope.probes.reading.labels import class_codes
+from layerscope.probes.reading.labels import Task, class_codes
 from layerscope.probes.reading.rows import plan
 from layerscope.probes.reading.sources import Source
 from layerscope.probes.readouts.layer_mix import LayerMixReadout
@@ -78,20 +79,38 @@ class ScalarMix(SourceKind):
         y: Sequence[Any] | Tensor,
         *,
         sites: Sequence[str] = (),
-        l2: float = 10.0,
+        groups: Sequence[Any] | NDArray[Any] | None = None,
+        task: Task | None = None,
+        folds: int = 5,
+        seed: int = 0,
     ) -> LayerMixReadout:
         """The readout of ``[rows, layers, width]``, trained on all rows.
+
+        Where the kind has no penalty, it is the one that a probe of the plain mean of layers chooses.
 
         Args:
             y: ``[rows]`` classes or numbers.
             sites: Names of the layers, in order.
-            l2: The penalty, where the kind has none.
+            groups: ``[rows]`` what must not straddle a split when the penalty is chosen; None: each
+                row is its own group.
+            task: ``"class"`` or ``"number"``; None decides by the values, as `probe` does.
+            folds: Of the rows, to choose the penalty.
+            seed: Of the folds.
+
+        Raises:
+            ValueError: not one label for each stack of layers, or see `fitting.fit`.
         """
-        task, values, classes = class_codes(y)
-        target = torch.from_numpy(values)
-        target = target if task == "class" else target.float()
-        penalty = l2 if self.l2 is None else self.l2
+        if x.ndim != 3 or len(x) != len(y):
+            raise ValueError(
+                f"x must be [rows, layers, width] with one label a row, got {list(x.shape)} and {len(y)}"
+            )
+        found, values, classes = class_codes(y, task)
         stack = x.float().transpose(0, 1).contiguous()
+        penalty = self.l2
+        if penalty is None:
+            plain = plain_mean(stack, *moments(stack))
+            penalty = _penalty(plain, y, groups=groups, task=found, folds=folds, seed=seed)
+        target = torch.from_numpy(values)
         mix = fit_mix(stack, target.to(x.device), classes=len(classes), l2=penalty)
         return LayerMixReadout(
             weights=mix.weights.cpu(),
@@ -103,6 +122,14 @@ class ScalarMix(SourceKind):
             sites=tuple(sites),
             l2=penalty,
         )
+
+
+def _penalty(x: Tensor, y: Any, **how: Any) -> float:
+    """What a linear probe of these rows chooses by folds."""
+    from layerscope.probes.fitting import fit
+
+    linear: Any = fit(x, y, **how)
+    return float(linear.l2)
 
 
 def _one_width(store: Any, sites: Sequence[str]) -> int:

@@ -43,7 +43,8 @@ def fit_mix(stack: Tensor, target: Tensor, *, classes: int, l2: float, steps: in
     """Minimise the summed loss plus ``l2 / 2`` times the squared norm of the head.
 
     L-BFGS from equal weights and an empty head: no chance is involved. The problem is not convex in
-    weights and head together.
+    weights and head together. Numbers are fitted in units of their deviation, so that what they are
+    measured in changes nothing but the head.
 
     Args:
         stack: ``[layers, rows, width]`` training rows, as they were stored.
@@ -52,16 +53,15 @@ def fit_mix(stack: Tensor, target: Tensor, *, classes: int, l2: float, steps: in
         l2: The penalty.
         steps: At most so many.
     """
-    mean, scale = _moments(stack)
+    mean, scale = moments(stack)
     rows = _standard(stack, mean, scale)
     layers, count, width = rows.shape
     flat = rows.view(layers, count * width)
     outputs = classes or 1
+    centre, unit = (0.0, 1.0) if classes else _centre_and_unit(target)
+    truth = target if classes else ((target.double() - centre) / unit).float()
     logits = torch.zeros(layers, device=stack.device, requires_grad=True)
-    head = torch.zeros(outputs, width + 1, device=stack.device)
-    if not classes:
-        head[0, -1] = target.float().mean()
-    head.requires_grad_()
+    head = torch.zeros(outputs, width + 1, device=stack.device, requires_grad=True)
     optimiser = torch.optim.LBFGS(
         [logits, head],
         max_iter=steps,
@@ -76,20 +76,31 @@ def fit_mix(stack: Tensor, target: Tensor, *, classes: int, l2: float, steps: in
         mixed = (logits.softmax(0) @ flat).view(count, width)
         scores = mixed @ head[:, :-1].T + head[:, -1]
         if classes:
-            missed = cross_entropy(scores, target, reduction="sum")
+            missed = cross_entropy(scores, truth, reduction="sum")
         else:
-            missed = (scores[:, 0] - target).square().sum() / 2
+            missed = (scores[:, 0] - truth).square().sum() / 2
         total: Tensor = (missed + l2 / 2 * head[:, :-1].square().sum()) / count
         total.backward()
         return total
 
     with full_precision(), torch.enable_grad():
         optimiser.step(loss)
-    return Mix(logits.detach().softmax(0), head.detach(), mean, scale)
+    found = head.detach() * unit
+    found[:, -1] += centre
+    return Mix(logits.detach().softmax(0), found, mean, scale)
 
 
-def _moments(stack: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation ``[layers, width]``, summed in double precision, a layer at a time."""
+def _centre_and_unit(target: Tensor) -> tuple[float, float]:
+    """Mean and deviation of numbers; 1 where they are all the same."""
+    numbers = target.double()
+    return numbers.mean().item(), numbers.std(correction=0).item() or 1.0
+
+
+def moments(stack: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation ``[layers, width]``, summed in double precision, a layer at a time.
+
+    The deviation is 1 where a feature is constant.
+    """
     means, scales = [], []
     for layer in stack:
         mean = layer.mean(0, dtype=torch.float64)
@@ -97,6 +108,14 @@ def _moments(stack: Tensor) -> tuple[Tensor, Tensor]:
         means.append(mean.float())
         scales.append(torch.where(spread > _CONSTANT * mean.abs(), spread, 1.0).float())
     return torch.stack(means), torch.stack(scales)
+
+
+def plain_mean(stack: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """``[rows, width]`` mean of layers ``[layers, rows, width]``, each standardised first."""
+    total = torch.zeros_like(stack[0])
+    for layer, centre, spread in zip(stack, mean, scale, strict=True):
+        total += (layer - centre).div_(spread)
+    return total / len(stack)
 
 
 def _standard(stack: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

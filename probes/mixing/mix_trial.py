@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.mixing.layer_mix import Mix, fit_mix
+from layerscope.probes.mixing.layer_mix import Mix, fit_mix, moments, plain_mean
 from layerscope.probes.mixing.readings import Reading, Readings
 from layerscope.probes.reading.sources import Source
 from layerscope.probes.scoring.evaluate import Losses, check_finite
@@ -39,7 +39,7 @@ class MixTrial:
         stack = self._stack(source.store, sites)
         shown = tqdm(sites, "layers alone", unit="site", disable=not self.progress)
         alone = [readings.read(s, stack[i], tasks=1) for i, s in enumerate(shown)]
-        plain = readings.read("mean of layers", _plain(stack), tasks=1)
+        plain = self._plain("mean of layers", stack)
         mixed, mixes = self._mixed(stack, plain.penalties, len(readings.targets))
         best = self._best(alone)
         lines = _weight_lines(mixes, sites, [readings.line(reading) for reading in alone])
@@ -53,7 +53,7 @@ class MixTrial:
             {"part": "mean", "site": "plain mean of layers"} | readings.line(plain),
         ]
         if self.concat:
-            whole = readings.read("all layers", self._side_by_side(stack), tasks=1)
+            whole = self._side_by_side(stack)
             lines.append(
                 {"part": "concat", "site": "all layers side by side"} | readings.line(whole)
             )
@@ -81,12 +81,11 @@ class MixTrial:
         folds = tqdm(range(plan.folds), "mix", unit="fold", disable=not self.progress)
         for fold in folds:
             held = slice(plan.bounds[fold], plan.bounds[fold + 1])
-            rows = torch.cat([stack[:, : held.start], stack[:, held.stop :]], 1).to(by.device)
+            rows = _without(stack, held).to(by.device)
             l2 = penalties[fold] if self.l2 is None else self.l2
             for task in range(tasks):
                 truth = self.readings.targets[task]
                 target = torch.cat([truth[: held.start], truth[held.stop :]]).to(by.device)
-                target = target if classes else target.float()
                 mix = fit_mix(rows, target, classes=classes, l2=l2)
                 scores = mix.scores(stack[:, held].to(by.device)).cpu()
                 guesses[task][held] = scores.argmax(1) if classes else scores[:, 0]
@@ -107,17 +106,31 @@ class MixTrial:
 
     def _twin(self, twin: Store, sites: Sequence[str]) -> dict[str, float]:
         stack = self._stack(twin, sites)
-        plain = self.readings.read("mean of the twin's layers", _plain(stack), tasks=1)
+        plain = self._plain("mean of the twin's layers", stack)
         line = self.readings.line(self._mixed(stack, plain.penalties, 1)[0])
         return {"twin": line["value"], "twin_low": line["ci_low"], "twin_high": line["ci_high"]}
 
-    def _side_by_side(self, stack: Tensor) -> Tensor:
-        """``[rows, features]``: all features of all layers, or their first components."""
+    def _plain(self, name: str, stack: Tensor) -> Reading:
+        """The mean of the layers, each scaled by its deviations over the training rows."""
+
+        def mean(held: slice) -> Tensor:
+            return plain_mean(stack, *moments(_without(stack, held)))
+
+        return self.readings.read_by_fold(name, mean, tasks=1)
+
+    def _side_by_side(self, stack: Tensor) -> Reading:
+        """All features of all layers, or the first components of their training rows."""
         layers, rows, width = stack.shape
+        name = "all layers"
         if layers * width <= self.concat:
-            return stack.transpose(0, 1).reshape(rows, layers * width)
-        self.reduced = max(1, self.concat // layers)
-        return torch.cat([_components(layer, self.reduced) for layer in stack], 1)
+            whole = stack.transpose(0, 1).reshape(rows, layers * width)
+            return self.readings.read(name, whole, tasks=1)
+        self.reduced = count = max(1, self.concat // layers)
+
+        def components(held: slice) -> Tensor:
+            return torch.cat([_components(layer, count, held) for layer in stack], 1)
+
+        return self.readings.read_by_fold(name, components, tasks=1)
 
 
 _ESTIMATORS = {
@@ -129,19 +142,18 @@ _ESTIMATORS = {
 }
 
 
-def _plain(stack: Tensor) -> Tensor:
-    """``[rows, width]`` mean of the layers, each scaled by its deviations."""
-    total = torch.zeros(stack.shape[1:])
-    for layer in stack:
-        spread = layer.std(0, correction=0)
-        total += (layer - layer.mean(0)) / torch.where(spread > 0, spread, 1.0)
-    return total / len(stack)
+def _without(stack: Tensor, held: slice) -> Tensor:
+    """``[..., rows, width]`` less the rows that are held out."""
+    return torch.cat([stack[..., : held.start, :], stack[..., held.stop :, :]], -2)
 
 
-def _components(x: Tensor, count: int) -> Tensor:
-    centred = x - x.mean(0)
-    vectors = torch.linalg.eigh(centred.T @ centred)[1]
-    reduced: Tensor = centred @ vectors[:, -count:]
+def _components(x: Tensor, count: int, held: slice) -> Tensor:
+    """``[rows, count]`` along the first principal components of the rows that are not held out."""
+    training = _without(x, held)
+    mean = training.mean(0)
+    training -= mean
+    vectors = torch.linalg.eigh(training.T @ training)[1]
+    reduced: Tensor = (x - mean) @ vectors[:, -count:]
     return reduced
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from layerscope.probes.kinds.kind import Predictions
 from layerscope.probes.kinds.linear import classify, regress
 from layerscope.probes.reading.rows import Plan
 from layerscope.probes.scoring.controls import control_labels, majority_hits, training_means
@@ -83,15 +85,39 @@ class Readings:
             ValueError: activations that are NaN or infinite.
         """
         check_finite(name, x, self.plan.index)
+        found = self._predictions(x, tasks)
+        return self._reading(found.values, found.penalties, x.shape[1])
+
+    def read_by_fold(
+        self, name: str, x_of: Callable[[slice], Tensor], tasks: int | None = None
+    ) -> Reading:
+        """As `read`, where what represents a row is learnt from the training rows of each fold.
+
+        Args:
+            x_of: The rows that are held out -> ``[rows, width]`` of all rows, learnt from the others.
+        """
+        parts, width = [], 0
+        penalties: list[float] = []
+        for fold in range(self.plan.folds):
+            x = x_of(slice(self.plan.bounds[fold], self.plan.bounds[fold + 1]))
+            check_finite(name, x, self.plan.index)
+            found = self._predictions(x, tasks, fold)
+            parts.append(found.values)
+            penalties += found.penalties
+            width = x.shape[1]
+        return self._reading(np.concatenate(parts, 1), tuple(penalties), width)
+
+    def _predictions(self, x: Tensor, tasks: int | None, only: int | None = None) -> Predictions:
         by = self.by(x.shape[1])
         design = Design.of(x, self.plan.bounds, device=by.device)
         targets = self.targets[:tasks].to(by.device)
         if self.plan.classes:
-            found = classify(by, design, targets, len(self.plan.classes))
-        else:
-            found = regress(by, design, targets)
-        losses = [self.losses(task, guess) for task, guess in enumerate(found.values)]
-        return Reading(losses, found.penalties, x.shape[1])
+            return classify(by, design, targets, len(self.plan.classes), only=only)
+        return regress(by, design, targets, only=only)
+
+    def _reading(self, values: NDArray[Any], penalties: tuple[float, ...], width: int) -> Reading:
+        losses = [self.losses(task, guess) for task, guess in enumerate(values)]
+        return Reading(losses, penalties, width)
 
     def losses(self, task: int, predicted: NDArray[Any]) -> Losses:
         """Of predictions ``[rows]``: class numbers, or numbers."""

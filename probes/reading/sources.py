@@ -39,6 +39,8 @@ def source_of(
     *,
     label: str | Sequence[str] | None = None,
     labelled: bool = True,
+    further: str | None = None,
+    whole_texts: bool = False,
     rows: str | None = None,
     tokenizer: Any = None,
     seed: int = 0,
@@ -53,15 +55,21 @@ def source_of(
         twin: True also extracts the untrained twin; or its store.
         label: What is to be read, or several; None means the only one, or ``upos``.
         labelled: Refuse data without that label before the model runs.
+        further: Another label that must be there then.
+        whole_texts: Refuse a label that differs within a text, also before the model runs.
         rows: Row rule for `extract`; None takes its default.
         seed: Of the twin.
 
     Raises:
         LookupError: unknown label or site, with the nearest names.
         TypeError: neither a model nor a store.
-        ValueError: data beside a store, a twin of other rows.
+        ValueError: data or a row rule beside a store, a twin of other rows.
     """
     if not isinstance(given, nn.Module):
+        if rows is not None:
+            raise ValueError(
+                f"a store has its own rows; rows={rows!r} is for a model: extract again with it"
+            )
         return from_store(given, layer, data, twin)
     return from_model(
         given,
@@ -70,6 +78,8 @@ def source_of(
         twin,
         label=label,
         labelled=labelled,
+        further=further,
+        whole_texts=whole_texts,
         rows=rows,
         tokenizer=tokenizer,
         seed=seed,
@@ -103,6 +113,8 @@ def from_model(
     *,
     label: str | Sequence[str] | None,
     labelled: bool,
+    further: str | None = None,
+    whole_texts: bool = False,
     rows: str | None,
     tokenizer: Any,
     seed: int,
@@ -116,9 +128,8 @@ def from_model(
 
     corpus = bundled() if data is None else read(data)
     if isinstance(corpus, Corpus) and labelled:
-        # A label that is not there is refused before the model runs.
-        for name in [label] if label is None or isinstance(label, str) else label:
-            label_of(corpus, name)
+        names = [label] if label is None or isinstance(label, str) else [*label]
+        _check_labels(corpus, names if further is None else [*names, further], whole_texts)
     layers = _with_input(model) if layer == "all" else layer
 
     def run(module: nn.Module, tokens: Any) -> Store:
@@ -130,6 +141,22 @@ def from_model(
         tokens = tokenizer_of(model, tokenizer) if reads_text else None
         twin = run(untrained_twin(model, seed=seed), tokens)
     return _checked(Source(store, tuple(store.sites), twin or None))
+
+
+def _check_labels(corpus: Corpus, names: Sequence[str | None], whole_texts: bool) -> None:
+    """Refuse labels that are not there, or not of the texts, before the model runs."""
+    for name in names:
+        found = label_of(corpus, name)
+        if not whole_texts or found not in corpus.word_labels:
+            continue
+        for text in corpus:
+            words = text.words.column(found) if text.words else ()
+            if len({value for value in words if value is not None}) > 1:
+                raise ValueError(
+                    f"label {found!r} has several values in text {text.id!r}: it belongs to words, "
+                    "and this kind of probe reads whole texts; labels of whole texts here: "
+                    f"{', '.join(map(repr, corpus.text_labels)) or 'none'}"
+                )
 
 
 def _with_input(model: nn.Module) -> list[str]:

@@ -61,12 +61,20 @@ class Readout(ABC):
                 f"{f' ({self.site})' if self.site else ''}, got {list(x.shape)}"
             )
 
-    def predict(self, x: Tensor) -> list[Any] | Tensor:
-        """For ``[rows, width]`` the class of each row as a list, or a tensor of numbers."""
+    def predict(self, x: Tensor) -> Any:
+        """For ``[rows, width]`` the class of each row as a list, or a tensor of numbers.
+
+        For one row ``[width]`` a class or a number alone; further dimensions nest the lists.
+        """
         scores = self(x)
         if not self.classes:
             return scores[..., 0]
-        return [self.classes[i] for i in scores.argmax(-1).tolist()]
+        return self._named(scores.argmax(-1).tolist())
+
+    def _named(self, codes: int | list[Any]) -> Any:
+        if isinstance(codes, list):
+            return [self._named(code) for code in codes]
+        return self.classes[codes]
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file; the words are JSON in its metadata. Returns the path."""

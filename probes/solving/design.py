@@ -101,6 +101,11 @@ class Design:
         sizes = (self.bounds[f + 1] - self.bounds[f] for f in self.folds if f not in without)
         return sum(sizes)
 
+    def training(self, without: Sequence[int] = ()) -> Tensor:
+        """Numbers of the rows of the other folds, on the device of `x`."""
+        kept = [self.fold(f) for f in self.folds if f not in without]
+        return torch.cat([torch.arange(p.start, p.stop, device=self.x.device) for p in kept])
+
     def chunks(self, fold: int) -> Iterator[slice]:
         """Runs of rows whose scores for a hundred outputs take a few MB."""
         step = _CHUNK.get(self.x.device.type, _CHUNK["cuda"])

@@ -67,7 +67,12 @@ def engine(asked: Solver, work: float, *, device: str | None = None) -> Engine:
         if device not in (None, "cpu"):
             raise ValueError(f"solver='sklearn' runs on the CPU, not on {device!r}")
         return Engine("sklearn", "cpu")
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if asked == "auto" and place == "cpu" and work <= SMALL:
+    chosen = place(device)
+    if asked == "auto" and chosen == "cpu" and work <= SMALL:
         return Engine("sklearn", "cpu")
-    return Engine("torch", place)
+    return Engine("torch", chosen)
+
+
+def place(device: str | None) -> str:
+    """The device asked for, or CUDA where there is one."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -20,6 +20,7 @@ from layerscope.probes.reading.stored import stored_sites
 from layerscope.probes.readouts.ast import AstReadout
 from layerscope.probes.scoring.intervals import GroupBootstrap
 from layerscope.probes.scoring.provenance import provenance
+from layerscope.probes.solving.engine import place
 from layerscope.probes.trees.ast_finding import AstFinding
 from layerscope.probes.trees.ast_fit import AstFit
 from layerscope.probes.trees.parses import Parses, parses
@@ -94,7 +95,7 @@ def fit_ast(
     trees = parses(store, max_words=max_words, seed=seed)
     folds = max(2, min(5, int(trees.words.groups.max()) + 1))
     fold = group_folds(None, trees.words.groups, folds=folds, seed=seed)
-    x = trees.words.read(store, name, device=_device(device))
+    x = trees.words.read(store, name, device=place(device))
     fit = AstFit(_rank(kind, x.shape[1]), kind.epochs, seed)
     probe = fit(x[None], trees, fold != 0, fold == 0)
     return AstReadout(
@@ -109,10 +110,6 @@ def fit_ast(
         label=trees.label,
         about={"store_key": store.key, "texts": len(trees), "notes": list(trees.notes)},
     )
-
-
-def _device(asked: str | None) -> str:
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _rank(kind: AST, width: int) -> int:
@@ -162,7 +159,7 @@ def _alike(
 
 def _read(source: Source, trees: Parses, what: str, site: str, asked: Asked) -> Tensor:
     store = source.twin if what == "twin" and source.twin is not None else source.store
-    x = trees.words.read(store, site, device=_device(asked.device))
+    x = trees.words.read(store, site, device=place(asked.device))
     return x[shuffled(trees, asked.seed).to(x.device)] if what == "control" else x
 
 

@@ -104,6 +104,12 @@ def forest(store: Store, *, max_words: int, seed: int) -> Forest:
         LookupError: no label ``head``.
         ValueError: rows are not words, or no sentence has a tree.
     """
+    if "head" not in store.rows:
+        raise LookupError(
+            "dependency trees need a label 'head' for each word (its number in the sentence, 0 for "
+            "the root), as CoNLL-U files have; there are: "
+            f"{', '.join(map(repr, store.labels)) or 'no labels'}"
+        )
     words = word_rows(store, "head", what="dependency trees")
     frame = store.rows
     complete = whole(words, store)

@@ -49,8 +49,13 @@ class StructuralFinding(ProbeFinding):
         if len(first) and best["site"] != first["site"].iloc[0]:
             against.append(f"{first['value'].iloc[0]:.3f} at the embeddings")
         where = "best read at" if len(self.scores()) > 1 else "read at"
+        chain = ""
+        if best["value"] <= best["baseline"]:
+            chain = (
+                "No layer does better than a chain of neighbours, so word order alone may do it. "
+            )
         return (
-            f"Dependency trees are {where} {best['site']}: {best['value']:.3f} of their edges "
+            f"{chain}Dependency trees are {where} {best['site']}: {best['value']:.3f} of their edges "
             f"({best['ci_low']:.3f} to {best['ci_high']:.3f}), against {', '.join(against)}; rank "
             f"correlation of distances {at['dspr']['value']:.3f}, root found in "
             f"{at['root']['value']:.3f} of {best['n']:,} sentences in {best['n_groups']:,} groups."

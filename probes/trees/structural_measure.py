@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from layerscope.corpus.splits import group_folds
@@ -18,6 +17,7 @@ from layerscope.probes.reading.stored import stored_sites
 from layerscope.probes.readouts.structural import StructuralReadout
 from layerscope.probes.scoring.intervals import GroupBootstrap
 from layerscope.probes.scoring.provenance import provenance
+from layerscope.probes.solving.engine import place
 from layerscope.probes.solving.parallel import side_by_side
 from layerscope.probes.trees.dependency import Forest, forest
 from layerscope.probes.trees.spanning import hung, spanning_trees
@@ -59,7 +59,7 @@ def measure_structure(source: Source, kind: Structural, asked: Asked) -> Structu
     """
     trees = forest(source.store, max_words=asked.max_rows, seed=asked.seed)
     fold = _folds(trees, asked)
-    device = _device(asked.device)
+    device = place(asked.device)
     task = TreeTask(trees, fold, kind.rank, kind.components, kind.epochs, asked.seed, device)
     control = None
     if asked.control:
@@ -96,7 +96,7 @@ def fit_structure(
     trees = forest(store, max_words=max_words, seed=seed)
     folds = max(2, min(5, int(trees.words.groups.max()) + 1))
     fold = group_folds(None, trees.words.groups, folds=folds, seed=seed)
-    task = TreeTask(trees, fold, kind.rank, kind.components, kind.epochs, seed, _device(device))
+    task = TreeTask(trees, fold, kind.rank, kind.components, kind.epochs, seed, place(device))
     x = trees.words.read(store, name, device=task.device)
     return StructuralReadout(
         distance=task.fit(x, "distance").cpu(),
@@ -113,10 +113,6 @@ def _folds(trees: Forest, asked: Asked) -> NDArray[np.int64]:
             f"folds must be at least 3 (one is tested, one chooses when to stop), got {asked.folds}"
         )
     return group_folds(None, trees.words.groups, folds=asked.folds, seed=asked.seed)
-
-
-def _device(asked: str | None) -> str:
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _sites(source: Source, task: TreeTask, control: TreeTask | None, progress: bool) -> Any:

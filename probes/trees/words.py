@@ -109,7 +109,8 @@ def word_rows(store: Store, label: str, *, what: str) -> WordRows:
         raise ValueError(
             "rows without a group cannot be split safely; give groups when reading the data"
         )
-    kept = np.flatnonzero(frame["word_index"].notna().to_numpy())
+    # A blank or a special token is no part of a word: its number is -1.
+    kept = np.flatnonzero(frame["word_index"].fillna(-1).to_numpy() >= 0)
     text, place = (frame[name].to_numpy()[kept].astype(np.int64) for name in ("text", "word_index"))
     order = np.lexsort((np.arange(len(kept)), place, text))
     kept, text, place = kept[order], text[order], place[order]
@@ -141,11 +142,20 @@ def whole(words: WordRows, store: Store) -> NDArray[np.bool_]:
 
 
 def thinned(words: WordRows, most: int, seed: int, notes: list[str]) -> WordRows:
-    """Whole texts at random, of at most `most` words together."""
+    """Whole texts at random, of at most `most` words together.
+
+    Raises:
+        ValueError: the first one that is drawn has more words.
+    """
     if int(words.starts[-1]) <= most:
         return words
     order = np.random.default_rng(seed).permutation(len(words.texts))
     within = order[np.cumsum(words.lengths[order]) <= most]
+    if not len(within):
+        raise ValueError(
+            f"max_rows={most:,} words are fewer than the {words.lengths[order[0]]:,} of the first text "
+            "that was drawn, and texts stay whole; raise max_rows"
+        )
     chosen = np.zeros(len(words.texts), dtype=bool)
     chosen[within] = True
     notes.append(

@@ -65,7 +65,7 @@ class Provenance:
         object.__setattr__(self, "parameters", _json_values(self.parameters))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
     """One answered question.
 
@@ -80,6 +80,23 @@ class Finding:
     """Caveats that apply to this result."""
 
     question: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__repr__" not in vars(cls):  # else @dataclass would print the whole table
+            cls.__repr__ = Finding.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        try:
+            said = self.answer()
+        except (
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ):  # shown in debuggers, broken too
+            said = self.question
+        return f"<{type(self).__name__}, {len(self.table):,} rows: {said}>"
 
     def answer(self) -> str:
         """One or two sentences with the numbers in them."""

@@ -98,6 +98,20 @@ def test_a_sink_head_is_told_apart_from_one_that_picks_a_key() -> None:
     assert (picker["mode"], picker["is_sink"], picker["rest_mode"]) == ("IV", False, "IV")
 
 
+def test_the_share_is_a_ratio_of_two_medians() -> None:
+    """Half of the queries see few keys and read all of them, half see many and read one."""
+    causal = torch.ones(64, 64).tril()
+    pattern = causal / causal.sum(-1, keepdim=True)
+    pattern[44:] = 0.001 * causal[44:]
+    pattern[44:, 5] = 1 - 0.001 * (causal[44:].sum(-1) - 1)
+    line = measured(pattern[None, None], least=24)[0]
+    seen = np.arange(24, 65)
+    k = np.where(seen > 44, 1, np.ceil(0.9 * seen - 1e-9))
+    assert line["value"] == np.median(k) / np.median(seen)
+    assert line["value"] != pytest.approx(np.median(k / seen), rel=0.01)
+    assert line["estimator"] == "median k over median of visible keys"
+
+
 def test_queries_without_choice_are_left_out() -> None:
     causal = torch.ones(64, 64).tril()
     pattern = (causal / causal.sum(-1, keepdim=True)).expand(1, 2, -1, -1)
@@ -333,7 +347,7 @@ def test_the_finding_is_saved_whole_and_drawn(tmp_path: Any) -> None:
     assert len([t for t in without.figure().data if t.type == "heatmap"]) == 1
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_what_does_not_fit_is_refused(make_store: Any) -> None:
     model: Any = families.build("llama")
     with pytest.raises(ValueError, match="no query sees 41 keys or more"):
         attention_modes(model, WINDOWS, least=41, progress=False)
@@ -341,8 +355,13 @@ def test_what_does_not_fit_is_refused() -> None:
         attention_modes(model, WINDOWS, share=90)
     with pytest.raises(ValueError, match="least is a number of keys from 1, not 0"):
         attention_modes(model, WINDOWS, least=0)
-    with pytest.raises(LookupError, match="pattern"):
+    with pytest.raises(LookupError, match="this model has no attention: no attention pattern"):
         attention_modes(families.build("mamba"), WINDOWS, progress=False)
+    with pytest.raises(LookupError, match=r"blocks\.9\.pattern"):
+        attention_modes(model, WINDOWS, sites="blocks.9.pattern", progress=False)
+    store: Any = make_store({"embed": torch.randn(6, 4)}, group=range(6))
+    with pytest.raises(TypeError, match=r"attention_modes needs the model, .* not Store"):
+        attention_modes(store)
     with torch.no_grad():
         model.model.layers[1].self_attn.q_proj.weight[0] = float("nan")
     with pytest.raises(ValueError, match=r"blocks\.1\.pattern has NaN or infinite attention"):

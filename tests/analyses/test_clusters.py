@@ -18,6 +18,7 @@ from layerscope.analyses.clustering.partitions import (
     without_structure,
 )
 from layerscope.analyses.clusters import clusters
+from layerscope.analyses.measures.gdv import half_z
 from layerscope.finding import Finding
 from layerscope.store import Store
 
@@ -191,3 +192,40 @@ def test_constant_and_repeated_rows_do_not_break_it(make_store: Any) -> None:
     assert two["clusters"] == 2
     assert two["value"] == 1
     assert found.curve("silhouette").set_index("layer").loc[0, "clusters"] == 1
+
+
+def test_hdbscan_alone_on_a_cloud_has_empty_nulls(make_store: Any) -> None:
+    x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    store = make_store({"blocks.0.resid_post": x}, group=np.arange(200) // 5, token=["a"] * 200)
+    found = clusters(store, methods=("hdbscan",), resamples=2, progress=False)
+    assert found.table["null_mean"].isna().all()
+    assert "HDBSCAN finds no two clusters" in found.answer()
+
+
+def test_one_group_has_no_stability(make_store: Any) -> None:
+    x = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+    x[:60] += 20
+    store = make_store(
+        {"blocks.0.resid_post": x}, group=["one"] * 120, token=["a"] * 120, kind=["a", "b"] * 60
+    )
+    found = clusters(store, methods=("kmeans",), k=2, label="kind", resamples=2, progress=False)
+    steady = found.curve("stability")
+    assert steady[["value", "ci_low", "ci_high"]].isna().all().all()
+    assert found.curve("agreement")[["ci_low", "ci_high"]].isna().all().all()
+    assert "nan" not in found.answer()
+    assert found.figure().data
+
+
+def test_the_spread_of_the_null_is_that_of_a_sample(make_store: Any) -> None:
+    from layerscope.analyses.clustering import cluster_lines
+
+    x = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+    store = make_store({"blocks.0.resid_post": x}, group=np.arange(120) // 4, token=["a"] * 120)
+    found = clusters(store, methods=("kmeans",), k=2, resamples=2, progress=False)
+    z = half_z(x).numpy()
+    drawn = []
+    for draw in range(cluster_lines.NULLS):
+        null = without_structure(z, draw)
+        parts = partition("kmeans", k=2, least=15, seed=0)(null)
+        drawn.append(silhouettes_of(torch.from_numpy(null), parts).mean())
+    assert found.curve()["null_sd"].iloc[0] == pytest.approx(np.std(drawn, ddof=1))

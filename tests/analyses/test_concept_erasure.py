@@ -125,6 +125,24 @@ def test_an_idle_label_is_decodable_and_costs_nothing(cube: Corpus, words: Any) 
     assert "decodable, but not seen to be used" in found.answer()
 
 
+def test_a_label_that_no_probe_reads_is_not_called_decodable(cube: Corpus, words: Any) -> None:
+    import pandas as pd
+
+    found = asked(used_label(STRENGTH), cube, words, "idle", layer=[0])
+    table: pd.DataFrame = found.table.copy()
+    read = table["part"] == "decodable"
+    table.loc[read, ["before", "baseline", "n_groups"]] = 0.822, 0.826, 12
+    weak = ConceptErasureFinding(table=table, provenance=found.provenance)
+    text = weak.answer()
+    assert "So it is not shown to be readable here, by a linear probe, nor to be used." in text
+    assert "decodable" not in text
+    assert "12 groups are few: the intervals are likely too narrow." in text
+    table.loc[read, ["before", "n_groups"]] = 0.93, 24
+    text = ConceptErasureFinding(table=table, provenance=found.provenance).answer()
+    assert "So it is decodable, but not seen to be used" in text
+    assert "groups are few" not in text
+
+
 def test_a_number_is_erased_and_missing_labels_are_left_out(cube: Corpus, words: Any) -> None:
     found = asked(used_label(STRENGTH), cube, words, "third", task="number", layer=[0])
     read = line(found, "decodable")
@@ -271,6 +289,9 @@ def test_a_loss_of_ones_own_serves_any_model() -> None:
     assert used["n"] == 80
     assert used["before"] < 0.1
     assert used["after"] == pytest.approx(math.log(2), abs=0.15)
+    assert used["unit"] == "as given"
+    assert "nats/token" not in found.answer()
+    assert "(80 samples in 80 groups)" in found.answer()
     with pytest.raises(ValueError, match=r"must return one number for each of the"):
         concept_erasure(
             model,

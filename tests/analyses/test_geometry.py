@@ -209,6 +209,30 @@ def test_duplicates_and_constant_sites_are_said(make_store: Any) -> None:
     assert "nan" not in found.answer()
 
 
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_equal_rows_everywhere_have_an_answer_and_a_figure(make_store: Any, fill: float) -> None:
+    found = measure(make_store({"embed": torch.full((40, 6), fill)}, group=groups(40)))
+    assert found.answer().startswith("All rows are equal, so they fill no dimension")
+    assert "40 rows in 5 groups" in found.answer()
+    assert any("embed: all rows are equal" in note for note in found.notes)
+    assert len(found.figure().layout.annotations) > 0
+
+
+def test_too_few_rows_have_no_headline(make_store: Any) -> None:
+    x = clouds.gaussian(10, clouds.isotropic(64))
+    few = measure(make_store({"embed": x}, group=["one sentence"] * 10))
+    assert few.answer().startswith(
+        "Too few rows to tell how many dimensions they fill (n = 10, D = 64)"
+    )
+    assert "articipation ratio" not in few.answer()
+    both = {"embed": clouds.gaussian(80, clouds.isotropic(4)), "blocks.0.resid_post": clouds.gaussian(80, clouds.isotropic(100))}  # fmt: skip
+    text = measure(make_store(both, group=groups(80))).answer()
+    assert text.startswith("Participation ratio ")
+    assert "too few rows to tell how many dimensions they fill at blocks.0.resid_post (n = 80, D = 100)" in text  # fmt: skip
+    wide = measure(make_store({"embed": clouds.gaussian(900, clouds.isotropic(40))}, group=groups(900)))  # fmt: skip
+    assert "too few rows" not in wide.answer()
+
+
 def test_nan_is_reported_with_site_and_row(make_store: Any) -> None:
     x = clouds.gaussian(50, clouds.isotropic(4))
     x[7, 2] = float("nan")
@@ -266,7 +290,7 @@ def test_the_finding_is_saved_whole_and_drawn(
     figure = again.figure()
     names = {trace.name for trace in figure.data}
     assert {"this model", "null: independent features", "mean taken off (cosine)"} <= names
-    assert "participation ratio from 2.0" in found.answer()
+    assert found.answer().startswith("Participation ratio from 2.0")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

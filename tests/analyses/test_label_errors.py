@@ -77,14 +77,14 @@ def test_planted_errors_are_found_and_no_others(store: Any, truth: Any, given: A
 
 
 def test_a_layer_that_knows_nothing_finds_planted_errors_by_chance_only(store: Any) -> None:
-    found = label_errors(store, ["embed"], label="kind", plant=0.1, progress=False)
+    found = label_errors(store, layer=["embed"], label="kind", plant=0.1, progress=False)
     line = site(found, "embed")
     assert line["precision"] == pytest.approx(line["null_mean"], abs=4 * line["null_sd"])
     assert any("knows too little of this label" in note for note in found.notes)
 
 
 def test_pairs_count_what_was_planted(store: Any, truth: Any, given: Any) -> None:
-    found = label_errors(store, [0], label="kind", plant=0, progress=False)
+    found = label_errors(store, layer=[0], label="kind", plant=0, progress=False)
     names = np.array(["ant", "bee", "cat"])
     pairs = found.pairs.set_index(["given", "suggested"])["count"]
     for i in range(3):
@@ -183,7 +183,7 @@ def test_what_is_refused(store: Any, make_store: Any) -> None:
 def test_changed_word_classes_of_a_treebank_are_found_far_above_chance(shared_data: Path) -> None:
     model = load_model(shared_data / "stories260K" / "hf")
     corpus = read(shared_data / "ud_english_ewt" / "en_ewt-ud-dev.conllu")
-    found = label_errors(model, 2, corpus, label="upos", max_rows=6000, progress=False)
+    found = label_errors(model, corpus, 2, label="upos", max_rows=6000, progress=False)
     line = found.best
     assert line["accuracy"] > 0.7
     assert line["recall"] > 0.8

@@ -134,6 +134,22 @@ def test_the_smallest_step_is_the_reference_and_names_of_paths_count() -> None:
     relative = found.measured("relative_weight_change", WHOLE).set_index("step")["value"]
     assert relative[9] == pytest.approx(change[9] / size, rel=1e-6)
     assert [one.step for one in checkpoints(["run/step1024", "run/step8"])] == [8, 1024]
+    named = ["step5/model-v2", "step1/model-v2"]
+    assert [one.step for one in checkpoints(named)] == [1, 5]
+    with pytest.raises(ValueError, match="two checkpoints have the same step"):
+        checkpoints(["a/step3", "b/step3"])
+
+
+def test_an_alignment_at_chance_is_not_called_lazy() -> None:
+    found = learning_regime([net(), moved(net(), 0.02)], batch(30, 6), **QUIET)
+    assert found.answer().startswith("From step 0 to 1 the centred tangent kernel keeps an align")
+    assert "(1: lazy), rows in random order" in found.answer()
+    table = found.table.copy()
+    kernel = table["measure"] == "centred_tangent_kernel_alignment"
+    table.loc[kernel, "null_mean"] = table.loc[kernel, "value"]
+    text = LearningRegimeFinding(table=table, provenance=found.provenance).answer()
+    assert "no higher than rows in random order" in text
+    assert "lazy" not in text
 
 
 def test_shuffled_rows_show_what_a_common_mean_gives() -> None:
@@ -260,7 +276,8 @@ def test_the_finding_speaks_draws_and_is_saved(tmp_path: Path) -> None:
     run = {step: moved(net(), 0.02 * i) for i, step in enumerate((0, 1, 10, 100))}
     found = learning_regime(run, batch(30, 6), twin=True, **QUIET)
     text = found.answer()
-    assert text.startswith("From step 0 to 100 the weights moved by 0.")
+    assert text.startswith("From step 0 to 100 the centred tangent kernel keeps an alignment of 0.")
+    assert "; the weights moved by 0." in text
     assert "rows in random order" in text
     assert any("intervals" in note for note in found.notes) is False
     loaded = Finding.load(found.save(tmp_path / "saved"))

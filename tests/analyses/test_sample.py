@@ -102,3 +102,17 @@ def test_what_cannot_be_sampled(store, make_store) -> None:
     broken = make_store({"x": bad}, group=range(4), kind=list("abab"))
     with pytest.raises(ValueError, match="NaN or infinite, the first at row 2"):
         sample(broken).read(broken, "x")
+
+
+def test_groups_that_only_some_rows_have_are_refused(make_store) -> None:
+    frame = {"group": ["a", "a", None, "b", "b", "c"], "kind": list("xyxyxy")}
+    part = make_store({"x": torch.zeros(6, 1)}, **frame)
+    for draw in (sample, lambda store: labelled_sample(store, "kind")):
+        with pytest.raises(
+            ValueError, match=r"1 of 6 rows have no group, the first is row 2; give"
+        ):
+            draw(part)
+    none = make_store({"x": torch.zeros(6, 1)}, group=[None] * 6, kind=list("xyxyxy"))
+    found = labelled_sample(none, "kind")
+    assert len(set(found.groups)) == 6
+    assert any("no group: each counts as its own" in note for note in found.notes)

@@ -156,10 +156,46 @@ def test_other_texts_are_refused(make_store: Any) -> None:
     words = {"rows": {"rule": "words"}}
     columns = rows() | {"word_index": np.arange(N) % 6}
     others = columns | {"content": pd.Categorical([f"another {i // 6}" for i in range(N)])}
-    with pytest.raises(ValueError, match=r"only 0 rows .* extract both from the same texts"):
+    with pytest.raises(
+        ValueError, match=r"the texts differ: 0 are in all \(40 in store0, 40 in store1\)"
+    ):
         measure(
             make_store({"embed": x}, words, **columns), make_store({"embed": x}, words, **others)
         )
+    others.pop("word_index")
+    with pytest.raises(ValueError, match="the texts differ") as told:
+        measure(make_store({"embed": x}, **rows()), make_store({"embed": x}, **others))
+    assert "tokenizer" not in str(told.value)
+
+
+def test_texts_in_the_place_of_a_model_are_refused_at_once(
+    gpt2: Any, sentences: list[str], make_store: Any, tmp_path: Path
+) -> None:
+    from layerscope.corpus import bundled
+
+    def called(*_: object) -> None:
+        raise AssertionError("the model ran")
+
+    hook = gpt2.register_forward_pre_hook(called)
+    try:
+        for given, what in ((bundled(), "Corpus"), (sentences, "list"), ("a.conllu", "a.conllu")):
+            with pytest.raises(TypeError, match=rf"b is .*{what}.* did you mean data=\?"):
+                measure(gpt2, given)
+        store = make_store({"embed": torch.rand(N, 4)}, **rows())
+        for pair in ((gpt2, store), (store, gpt2), (str(store.path), gpt2)):
+            with pytest.raises(ValueError, match="a model needs the same; pass data=, what the"):
+                measure(*pair)
+        with pytest.raises(ValueError, match="pass data="):
+            measure([gpt2, store])
+    finally:
+        hook.remove()
+
+
+def test_neighbours_need_more_rows_than_k(make_store: Any) -> None:
+    store = make_store({"embed": torch.rand(10, 4)}, **rows(10))
+    with pytest.raises(ValueError, match=r"there are 10 rows; pass k= below 10"):
+        measure(store)
+    assert measure(store, k=3).table["measure"].nunique() == len(DEFAULT)
 
 
 # Checkpoints
@@ -224,7 +260,9 @@ def test_nan_and_unknown_measures_are_refused(make_store: Any) -> None:
     store = make_store({"embed": x}, **rows())
     with pytest.raises(ValueError, match=r"embed: activations of 1 of 240 rows .* at row 7"):
         measure(store)
-    with pytest.raises(ValueError, match="measure 'ckaa': there are cka, cka_biased"):
+    with pytest.raises(
+        ValueError, match=r"measure 'ckaa' is unknown; did you mean 'cka'.* or 'all'"
+    ):
         measure(store, measures=["ckaa"])
     with pytest.raises(TypeError, match="compare models, stores or their folders, not int"):
         measure(3)
@@ -238,7 +276,9 @@ def test_one_group_has_no_interval(make_store: Any) -> None:
     columns = rows() | {"group": ["all"] * N}
     x = {f"blocks.{i}.resid_post": clouds.gaussian(N, clouds.isotropic(4), seed=i) for i in (0, 1)}
     found = measure(make_store(x, **columns))
-    assert found.table["ci_low"].isna().all()
+    assert found.table[["ci_low", "ci_high"]].isna().all(axis=None)
+    far = measure(make_store(x, **columns), measures=("procrustes", "knn", "cca")).table
+    assert far[["ci_low", "ci_high"]].isna().all(axis=None)
     assert "nan" not in found.answer()
     assert any("a single group" in note for note in found.notes)
 

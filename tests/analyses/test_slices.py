@@ -69,7 +69,7 @@ def test_auc_is_that_of_scikit_learn_with_ties() -> None:
 
 
 def test_the_planted_place_is_the_worst_slice(store: Any) -> None:
-    found = slices(store, 0, label="kind", clusters=4, progress=False)
+    found = slices(store, layer=0, label="kind", clusters=4, progress=False)
     columns = found.table[found.table["part"] == "column"].set_index("slice")
     sea = columns.loc["place = sea"]
     assert sea["error"] == pytest.approx(0.5, abs=0.06)
@@ -86,7 +86,7 @@ def test_the_planted_place_is_the_worst_slice(store: Any) -> None:
 
 
 def test_directions_point_away_from_the_place(store: Any) -> None:
-    found = slices(store, 0, label="kind", clusters=2, progress=False)
+    found = slices(store, layer=0, label="kind", clusters=2, progress=False)
     lines = found.directions
     assert set(lines["slice"]) == {"kind = crow", "kind = duck"}
     assert (lines["value"] > 0.85).all()
@@ -99,7 +99,7 @@ def test_numbers_come_from_the_half_that_did_not_choose(store: Any) -> None:
     from layerscope.analyses.mistakes.readings import readings
     from layerscope.probes.reading.sources import from_store
 
-    found = slices(store, 0, label="kind", clusters=2, progress=False)
+    found = slices(store, layer=0, label="kind", clusters=2, progress=False)
     line = found.table[found.table["slice"] == "place = sea"].iloc[0]
     read = readings(
         from_store(store, 0, None, False),
@@ -135,7 +135,9 @@ def test_slices_of_noise_lie_above_nought_as_often_as_chance_allows(make_store: 
     columns = {f"c{i}": generator.integers(4, size=2000).astype(str) for i in range(20)}
     groups = [str(i % 200) for i in range(2000)]
     store = make_store({"embed": x}, group=groups, kind=y.astype(str), **columns)
-    found = slices(store, "embed", label="kind", columns=list(columns), most=80, progress=False)
+    found = slices(
+        store, layer="embed", label="kind", columns=list(columns), most=80, progress=False
+    )
     lines = found.table[found.table["part"] == "column"]
     assert len(lines) == 80
     outside = (lines["ci_low"] > 0) | (lines["ci_high"] < 0)
@@ -179,20 +181,31 @@ def test_few_errors_are_refused(make_store: Any) -> None:
     with pytest.raises(
         ValueError, match="0 errors in the half that finds slices, and 30 are needed"
     ):
-        slices(store, "embed", label="kind", progress=False)
+        slices(store, layer="embed", label="kind", progress=False)
 
 
 def test_what_is_refused(store: Any) -> None:
     with pytest.raises(LookupError, match=r"no column 'plac' in the rows; .*'place'"):
-        slices(store, 0, label="kind", columns=["plac"], progress=False)
+        slices(store, layer=0, label="kind", columns=["plac"], progress=False)
     with pytest.raises(ValueError, match="clusters must be at least 2"):
-        slices(store, 0, label="kind", clusters=1, progress=False)
+        slices(store, layer=0, label="kind", clusters=1, progress=False)
 
 
 def test_it_is_saved_loaded_and_drawn(store: Any, tmp_path: Path) -> None:
-    found = slices(store, 0, label="kind", progress=False)
+    found = slices(store, layer=0, label="kind", progress=False)
     found.save(tmp_path / "found")
     again = Finding.load(tmp_path / "found")
     assert isinstance(again, SlicesFinding)
     assert again.answer() == found.answer()
     assert "place = sea" in again.figure().data[0].y
+
+
+def test_source_data_and_layer_come_in_the_order_of_the_other_analyses() -> None:
+    from inspect import signature
+
+    from layerscope.analyses.label_errors import label_errors
+
+    for analysis in (slices, label_errors):
+        asked = signature(analysis).parameters
+        assert list(asked)[:3] == ["source", "data", "layer"]
+        assert (asked["data"].default, asked["layer"].default) == (None, "all")

@@ -393,6 +393,15 @@ def test_nan_is_reported_with_its_place() -> None:
         sparsity(model, TEXTS, progress=False)
 
 
+@pytest.mark.parametrize("rule", ["words", {"rule": "words"}])
+def test_the_rule_of_a_store_may_be_a_word(make_store: Any, rule: Any) -> None:
+    store = make_store(
+        {"blocks.0.mlp_act": torch.rand(30, 4)}, {"rows": rule}, group=[i // 3 for i in range(30)]
+    )
+    found = sparsity(store, progress=False)
+    assert any("The rows of this store are words" in note for note in found.notes)
+
+
 def test_what_does_not_fit_is_refused(make_store: Any) -> None:
     store = make_store({"blocks.0.mlp_act": torch.randn(6, 4)}, group=range(6))
     with pytest.raises(ValueError, match="a store has its own rows"):
@@ -405,6 +414,9 @@ def test_what_does_not_fit_is_refused(make_store: Any) -> None:
         sparsity(3)  # type: ignore[arg-type]
     with pytest.raises(LookupError, match=r"mlp_act"):
         sparsity(families.build("mixtral"), TEXTS, progress=False)
+    plain = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    with pytest.raises(LookupError, match=r"Pass sites=, such as sites='1'; .*: '1' \(ReLU\)"):
+        sparsity(plain, torch.randn(3, 6), progress=False)
     with pytest.raises(ValueError, match="language model that reads texts"):
         sparsity(families.build("sequential"), torch.randn(3, 6), sites="1", functional=True, progress=False)  # fmt: skip
 

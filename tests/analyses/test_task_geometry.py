@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from layerscope.analyses.material.sample import Sample
 from layerscope.analyses.measures.kernels import alignment, centred, gram
 from layerscope.analyses.task_geometry import task_geometry
+from layerscope.analyses.tasks.task_conditions import Conditions
 from layerscope.analyses.tasks.task_geometry_finding import TaskGeometryFinding
 from layerscope.finding import Finding
 from layerscope.planted.condition_points import cube, noisy_rows, simplex, trained_hidden
@@ -195,6 +197,25 @@ def task_uneven(store: Any) -> TaskGeometryFinding:
     return task_geometry(store, conditions=["a", "b"], per_condition=400, **HERE)
 
 
+def test_shuffled_conditions_go_to_whole_groups_even_where_one_group_is_mixed() -> None:
+    groups = np.repeat(np.arange(30), 10)
+    codes = groups % 3
+    codes[0] = 1
+    here = np.zeros(300, dtype=np.int64)
+    conditions = Conditions(
+        names=("a",),
+        values=((0,), (1,), (2,)),
+        sample=Sample(np.arange(300), groups),
+        codes=codes,
+        groups=groups,
+        folds=here,
+        blocks=here,
+        notes=(),
+    )
+    for draw in conditions.shuffles(10, seed=0):
+        assert (np.ptp(draw.reshape(30, 10), axis=1) > 0).sum() == 1
+
+
 def test_groups_decide_what_is_held_out(make_store: Any) -> None:
     """Word identity alone: words of one group are in no other fold, and nothing is decoded."""
     generator = torch.Generator().manual_seed(0)
@@ -237,7 +258,7 @@ def test_refusals(make_store: Any, conditions: Any, error: type[Exception], mess
 
 
 def test_other_refusals(planted: Any, make_store: Any) -> None:
-    with pytest.raises(LookupError, match="site 'pixels' is not in this store"):
+    with pytest.raises(LookupError, match=r"inputs='pixels' is not in this store, which has"):
         task_geometry(planted, conditions=["a", "b"], inputs="pixels", progress=False)
     with pytest.raises(LookupError, match="no column 'speaker' in the rows"):
         task_geometry(planted, conditions=["a", "b"], group="speaker", **HERE)
@@ -249,6 +270,20 @@ def test_other_refusals(planted: Any, make_store: Any) -> None:
         ValueError, match=r"embed: activations of 1 .* the first at row 17 of the store"
     ):
         task_geometry(bad, conditions=["a", "b"], **HERE)
+
+
+def test_conditions_are_looked_up_before_the_inputs(make_store: Any) -> None:
+    i = np.arange(400)
+    x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    store = make_store({"blocks.1.resid_post": x}, group=i, a=i % 2, b=i // 2 % 2)
+    for layer in ("all", [1]):
+        with pytest.raises(LookupError, match="no label 'aa' here"):
+            task_geometry(store, layer=layer, conditions=["aa", "b"], **HERE)
+        with pytest.raises(
+            LookupError,
+            match=r"inputs='embed' \(the default\) .* \['embed', 'all'\]\), or pass inputs= one of",
+        ):
+            task_geometry(store, layer=layer, conditions=["a", "b"], **HERE)
 
 
 def test_it_says_what_the_data_cannot_bear(make_store: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.finding import Finding
+from layerscope.probes import kinds
 from layerscope.probes.finding import COLUMNS, ProbeFinding
 from layerscope.probes.probe import probe
 from layerscope.store import Store
@@ -243,3 +244,13 @@ def test_real_model_on_real_text(shared_data: Path) -> None:
     assert finding.best["n"] > 25_000
     assert finding.best["n_groups"] == 318
     assert any("25,138 words of 73,169 tokens" in note for note in finding.notes)
+
+
+def test_a_store_has_its_own_rows(planted) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match="a store has its own rows; rows='words' is for a model"):
+        probe(planted, rows="words", progress=False)
+
+
+def test_a_class_of_probes_is_no_kind(planted) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(TypeError, match=r"kind=LowRank is a class: write kinds\.LowRank\(\)"):
+        probe(planted, kind=kinds.LowRank, progress=False)  # type: ignore[arg-type]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from layerscope.probes.readouts.centroids import CentroidReadout
+from layerscope.probes.readouts.layer_mix import LayerMixReadout
 from layerscope.probes.readouts.linear import LinearReadout
+from layerscope.probes.readouts.pooled import PooledReadout
 
 
 @pytest.fixture
@@ -53,3 +57,40 @@ def test_files_that_are_no_readout(tmp_path) -> None:
     save_file({"weight": torch.zeros(1)}, path, {"layerscope.readout": json.dumps({"format": 99})})
     with pytest.raises(ValueError, match="another format than 2; train the readout again"):
         LinearReadout.load(path)
+
+
+def test_one_row_is_one_class_and_further_dimensions_are_nested(readout) -> None:
+    x = torch.tensor([[14.0, 0.0], [10.0, 1.0]])
+    assert readout.predict(x[0]) == "left"
+    assert readout.predict(x[None]) == [["left", "right"]]
+    assert readout.predict(x[:, None]) == [["left"], ["right"]]
+    assert readout.predict(x[:0]) == []
+    number = replace(readout, classes=())
+    assert number.predict(x[0]).item() == 2.0
+    assert number.predict(x[None]).shape == (1, 2)
+
+
+def test_one_text_one_stack_of_layers_and_one_trace_are_one_class(readout) -> None:
+    words = {
+        name: getattr(readout, name) for name in ("weight", "bias", "mean", "scale", "classes")
+    }
+    pooled = PooledReadout(**words, pooling="mean")
+    tokens = torch.tensor([[14.0, 0.0], [16.0, 0.0]])
+    assert pooled.predict(tokens) == "left"
+    assert pooled.predict(tokens[None]) == ["left"]
+    mixed = LayerMixReadout(
+        weights=torch.tensor([0.5, 0.5]),
+        mean=torch.zeros(2, 2),
+        scale=torch.ones(2, 2),
+        head=torch.eye(2),
+        bias=torch.zeros(2),
+        classes=(10, 20),
+    )
+    assert mixed.predict(torch.tensor([[0.0, 1.0], [1.0, 3.0]])) == 20
+    cores = CentroidReadout(
+        centroids=torch.tensor([[[0.0, 0.0], [1.0, 1.0]]]),
+        scale=torch.ones(1),
+        weights=torch.ones(1),
+        classes=(False, True),
+    )
+    assert cores.predict(torch.tensor([[0.9, 0.8]])) is True

@@ -112,6 +112,7 @@ def similarity(
     """How alike layers are: within a model, between two, or over the checkpoints of a run."""
     from layerscope.analyses.similarity import similarity as measure
 
+    _refuse_texts([a, *(b or [])], data)
     others = [_given(one, device) for one in b or []]
     first = _given(a, device)
     several = [first, *others] if len(others) > 1 else None
@@ -130,6 +131,16 @@ def similarity(
         progress=not (quiet or as_json),
     )
     show(finding, out, as_json, _maps)
+
+
+def _refuse_texts(given: list[str], data: str | None) -> None:
+    """A file of texts among the models, before any of them is loaded."""
+    from layerscope.analyses.resemblance.sides import is_texts
+
+    for name in given:
+        if is_texts(name):
+            hint = "" if data else f"; did you mean --data {name}?"
+            raise ValueError(f"{name} is a file of texts, not a model or a store{hint}")
 
 
 def _given(name: str, device: str | None) -> Any:

@@ -98,7 +98,7 @@ def skip(
         str | None,
         typer.Argument(
             metavar="TEXTS",
-            help="File of texts: .txt .jsonl .csv .parquet .conllu, or a folder of those; "
+            help="File of texts: .txt .jsonl .csv .parquet .conllu .py, or a folder of those; "
             "default: the bundled sentences.",
         ),
     ] = None,

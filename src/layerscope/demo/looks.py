@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROWS, POINTS = 2000, 400
 TEXTS = 200
-ERASED = ["embed", 2, 5, 7]
+ERASED: tuple[int | str, ...] = ("embed", 2, 5, 7)
 
 
 def looks(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import gamma, hyp1f1
+from sklearn.metrics import silhouette_samples
 from torch import Tensor
 
 from layerscope.analyses.measures import gdv as module
@@ -19,10 +20,20 @@ from layerscope.analyses.measures.gdv import (
     gdv,
     gdv_floor,
     gdv_from_distances,
-    gdv_many,
-    gdv_weighted,
+    gdv_of_sums,
     half_z,
+    without_blocks,
 )
+from layerscope.analyses.measures.silhouette import silhouettes
+
+
+def gdv_many(d: Tensor, codes: Tensor, width: int) -> Tensor:
+    """GDV of each labelling, block by block as `separation` does it."""
+    found, first = [], 0
+    for sums in class_sums(d, codes):
+        found.append(gdv_of_sums(sums, codes[first : first + len(sums)], width).value)
+        first += len(sums)
+    return torch.cat(found)
 
 
 def plain(x: np.ndarray, codes: np.ndarray) -> tuple[float, float, float]:
@@ -269,30 +280,31 @@ def test_shuffled_labels_are_at_zero() -> None:
     assert abs(gdv_from_distances(d, codes, 256).value.item()) < 3 * null.std().item()
 
 
-def test_a_row_drawn_twice_is_not_paired_with_itself() -> None:
-    x, codes = clouds(rows=40)
+def test_what_is_left_without_a_block_is_what_those_rows_have() -> None:
+    x, codes = clouds(rows=60)
     d = distances(half_z(x))
-    weights = torch.randint(0, 3, (1, 40), generator=torch.Generator().manual_seed(0))
-    copies = torch.arange(40).repeat_interleave(weights[0])
-    expected_intra, expected_inter = [], []
-    for one in range(4):
-        a = copies[codes[copies] == one]
-        apart = a[:, None] != a
-        expected_intra.append(d[a][:, a][apart].mean())
-        for other in range(one):
-            expected_inter.append(d[a][:, copies[codes[copies] == other]].mean())
-    value = torch.stack(expected_intra).mean() - torch.stack(expected_inter).mean()
-    found = gdv_weighted(d, codes, 7, weights)
-    assert found.item() == pytest.approx(value.item() / math.sqrt(7), abs=1e-12)
+    blocks = torch.randint(0, 5, (60,), generator=torch.Generator().manual_seed(0))
+    for block, left in enumerate(without_blocks(d, codes, blocks)):
+        kept = blocks != block
+        assert left is not None
+        own, silhouette = gdv_of_sums(*left, 7).value, silhouettes(*left)[0]
+        expected = gdv_from_distances(d[kept][:, kept], codes[kept], 7).value
+        assert own.item() == pytest.approx(expected.item(), abs=1e-12)
+        rows = silhouette_samples(d[kept][:, kept].numpy(), codes[kept], metric="precomputed")
+        np.testing.assert_allclose(silhouette, rows, atol=1e-9)
 
 
-def test_a_class_that_a_draw_lacks_is_left_out_of_the_means() -> None:
+def test_a_class_that_is_gone_without_a_block_is_left_out_of_the_means() -> None:
     x, codes = clouds(rows=40)
     d = distances(half_z(x))
-    kept = codes != 3
-    found = gdv_weighted(d, codes, 7, kept[None].long())
-    expected = gdv_from_distances(d[kept][:, kept], codes[kept], 7).value
-    assert found.item() == pytest.approx(expected.item(), abs=1e-12)
+    blocks = (codes == 1).long()
+    blocks[codes.eq(1).nonzero()[0]] = 0  # a single row of the class is left
+    left = list(without_blocks(d, codes, blocks))
+    assert left[0] is None  # all but one class are in block 0
+    kept = codes != 1
+    expected = gdv_from_distances(d[kept][:, kept], codes[kept] - (codes[kept] > 1).long(), 7)
+    assert left[1] is not None
+    assert gdv_of_sums(*left[1], 7).value.item() == pytest.approx(expected.value.item(), abs=1e-12)
 
 
 def test_class_sums_add_up() -> None:

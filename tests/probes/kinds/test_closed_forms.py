@@ -231,3 +231,30 @@ def test_the_penalty_of_ridge_is_the_best_on_the_next_fold() -> None:
         expected.append(NUMBER_L2[int(np.argmin(errors))])
     assert Ridge().predict(work).penalties == tuple(expected)
     assert NUMBER_L2[-1] < min(expected) <= max(expected) < NUMBER_L2[0]
+
+
+@pytest.mark.parametrize("shrinkage", [None, 0.0, 0.01, 1.0])
+def test_lda_where_no_row_differs_from_its_class(scored, shrinkage) -> None:
+    """One-hot rows: every class is a single point, and none is confused with another."""
+    y = torch.arange(600) % 6
+    rows = torch.nn.functional.one_hot(y, 6).float()
+    for x in (rows, 100 * rows @ torch.randn(6, 9, generator=torch.Generator().manual_seed(1)) + 5):
+        assert scored(LDA(shrinkage=shrinkage), x, y, classes=6)["value"] == 1.0
+        assert fit(x, y, kind=LDA(shrinkage=shrinkage)).predict(x) == y.tolist()
+
+
+def test_lda_where_hardly_any_row_differs_from_its_class(scored) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(6, (600,), generator=generator)
+    x = torch.nn.functional.one_hot(y, 6) + 1e-5 * torch.randn(600, 6, generator=generator)
+    assert scored("lda", x, y, classes=6)["value"] == 1.0
+    noisy = torch.cat([x, torch.randn(600, 3, generator=generator)], 1)
+    assert scored("lda", noisy, y, classes=6)["value"] == 1.0
+
+
+@pytest.mark.parametrize("kind", CLOSED)
+def test_a_collapsed_class_that_training_rows_lack_is_never_said(kind, scored) -> None:
+    y = torch.arange(100) % 3
+    y[:20] = 3  # the whole first fold
+    line = scored(kind, torch.nn.functional.one_hot(y, 4).float(), y, classes=4)
+    assert line["value"] == pytest.approx(0.8)

@@ -176,6 +176,22 @@ def test_the_frozen_centroids_judge_new_traces(build, planted, tmp_path) -> None
         CLUE().fit(deltas, [True, False, True])
 
 
+def test_which_side_of_the_frozen_centroids_is_correct(planted) -> None:
+    deltas, correct = planted[0], planted[1].bool()
+    by_truth = CLUE(balance=True).fit(deltas, correct)
+    assert by_truth.classes == (False, True)
+    named = ["right" if one else "wrong" for one in correct.tolist()]
+    for kind in (CLUE(balance=True), CLUE(balance=True, correct="right")):
+        readout = kind.fit(deltas, named)
+        assert readout.classes == ("wrong", "right")
+        assert torch.equal(readout.centroids, by_truth.centroids)
+    assert CLUE(correct=0).fit(deltas, correct.int().tolist()).classes == (1, 0)
+    with pytest.raises(ValueError, match="which label means correct, 'ape' or 'bear'"):
+        CLUE().fit(deltas, ["bear" if one else "ape" for one in correct.tolist()])
+    with pytest.raises(ValueError, match="correct='yes', but label is 'right' or 'wrong'"):
+        CLUE(correct="yes").fit(deltas, named)
+
+
 def test_marks_in_the_text_say_where_a_trace_starts_and_ends(gpt2, tokenizer) -> None:
     texts = [
         {
@@ -268,3 +284,46 @@ def test_nan_is_refused(build, planted) -> None:
     deltas[7, 1, 0] = torch.nan
     with pytest.raises(ValueError, match=r"blocks\.1\.resid_post: activations of 1 of 320 rows"):
         probe(build(deltas), label="correct", kind="clue", progress=False)
+
+
+def test_four_problems_are_frozen_with_four_folds(build) -> None:
+    store = build(group=np.arange(TRACES) // (TRACES // 4))
+    with pytest.raises(ValueError, match="5 folds need at least 5 groups"):
+        CLUE().deltas(store, "correct")
+    deltas, traces = CLUE().deltas(store, "correct", folds=4)
+    assert len(deltas) == TRACES
+    assert len(np.unique(traces.plan.groups)) == 4
+
+
+def test_zeros_and_ones_that_some_rows_lack_are_known(build) -> None:
+    """A column with gaps arrives as 0.0 and 1.0."""
+    truth = [None if i < SAMPLES else float(i % 2) for i in range(TRACES)]
+    _, traces = CLUE().deltas(build(correct=truth), "correct")
+    assert len(traces.correct) == TRACES - SAMPLES
+    assert traces.plan.classes == (0.0, 1.0)
+    assert (traces.correct == (traces.plan.values == 1)).all()
+
+
+@pytest.mark.parametrize("kind", [CLUE(), CLUE(balance=True)])
+def test_permuted_labels_that_leave_no_centroid_are_drawn_again(build, kind, monkeypatch) -> None:
+    """Three correct traces, and one problem of 250: half of the permutations put all three there."""
+    group = np.maximum(0, (np.arange(TRACES) - 240) // 10)
+    correct = np.isin(np.arange(TRACES), (260, 280, 300))
+    store = build(correct=correct, group=group)
+    finding = probe(store, label="correct", kind=kind, folds=3, progress=False)
+    assert any("labels permuted over all traces" in note for note in finding.notes)
+    assert 0 <= finding.whole["null_mean"] <= 1
+    monkeypatch.setattr("layerscope.probes.contrast.clue_trial._DRAWS", 1)
+    with pytest.raises(ValueError, match="in each of 1 permutations of the labels"):
+        probe(store, label="correct", kind=kind, folds=3, progress=False)
+
+
+def test_few_traces_that_balance_draws_from_one_problem_are_drawn_again(build) -> None:
+    """The error that all wrong traces belong to one problem would be untrue."""
+    correct = np.isin(np.arange(TRACES), (0, 130, 250))
+    store = build(correct=correct, group=np.arange(TRACES) // (TRACES // 3))
+    for seed in range(6):
+        finding = probe(
+            store, label="correct", kind=CLUE(balance=True), folds=3, seed=seed, progress=False
+        )
+        assert 0 <= finding.whole["value"] <= 1

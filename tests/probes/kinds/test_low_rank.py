@@ -126,3 +126,14 @@ def test_the_readout_is_what_was_fitted(rows) -> None:
 def test_ranks_that_are_none() -> None:
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
         LowRank(rank=0)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_fewer_features_than_the_rank(scored, width) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(500) % 5
+    x = torch.randn(500, width, generator=generator) + 4 * y[:, None]
+    line = scored(LowRank(rank=4), x, y, classes=5)
+    free = scored("linear", x, y, classes=5)
+    assert line["value"] == pytest.approx(free["value"], abs=0.01)
+    assert fit(x, y, kind=LowRank(rank=4)).weight.shape == (5, width)

@@ -123,6 +123,13 @@ def test_the_answer_and_the_figure_say_what_the_table_says(planted, tmp_path) ->
     assert again.figure().to_json() == figure.to_json()
 
 
+def test_the_answer_says_how_much_the_last_block_is(planted) -> None:
+    for fractions, words in (((0.1, 0.5, 1.0), "half"), ((0.1, 0.3, 0.8, 1.0), "20% of the rows")):
+        kind = MDL(orders=1, fractions=fractions)
+        answer = probe(planted, 0, label="kind", kind=kind, progress=False).answer()
+        assert f"accuracy on the last {words} " in answer
+
+
 def test_notes_warn_of_few_groups_and_a_long_first_block(make_store) -> None:
     generator = torch.Generator().manual_seed(0)
     store = make_store(

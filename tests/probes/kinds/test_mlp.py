@@ -11,7 +11,8 @@ from torch import Tensor
 from layerscope.probes.fitting import fit
 from layerscope.probes.kinds import MLP
 from layerscope.probes.kinds.kind import Work
-from layerscope.probes.kinds.mlp import Net, train
+from layerscope.probes.kinds.mlp import Net, _Orders, train
+from layerscope.probes.scoring.evaluate import Measurement
 from layerscope.probes.solving.design import Design
 from layerscope.probes.solving.engine import Engine
 
@@ -149,3 +150,91 @@ def test_on_cuda_as_on_the_processor(xor) -> None:
     kind = MLP(hidden=16, epochs=3)
     a, b = (train(kind, work, nets).scores(0, slice(0, 50)).cpu() for work in (here, there))
     torch.testing.assert_close(a, b, atol=1e-2, rtol=1e-2)
+
+
+def test_parts_of_an_epoch_are_near_equal(xor) -> None:
+    """Adam takes a full step for a last batch of one row."""
+    x, y = xor
+    work = work_of(x[:321], y[:321])
+    for without, size in (((0,), 256), ((0,), 64), ((), 320), ((), 1000)):
+        orders = _Orders(work, [Net(0, without, None)])
+        batches = orders.batches(size)
+        lengths = [batch.shape[1] for batch in batches]
+        assert len(lengths) == -(-sum(lengths) // size) == orders.steps(size)
+        assert max(lengths) <= size
+        assert max(lengths) - min(lengths) <= 1
+        seen = torch.cat(batches, 1)[0].sort().values
+        start = 0 if not without else 64
+        assert seen.tolist() == list(range(start, 321))
+
+
+def test_one_row_more_than_a_batch_costs_nothing() -> None:
+    """Accuracy on fresh rows after training on 256 and on 257 rows, over four draws."""
+    hits: dict[int, list[float]] = {256: [], 257: []}
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(2257, 40, generator=generator)
+        y = ((x[:, :5].sum(1) + torch.randn(2257, generator=generator)) > 0).long()
+        for rows, found in hits.items():
+            design = Design.of(x[: rows + 2000], (0, rows, rows + 2000))
+            work = Work(design, y[None, : rows + 2000], 2, Engine("torch", "cpu"), np.arange(1))
+            at = train(MLP(epochs=12), work, [Net(0, (1,), None)])
+            said = at.scores(0, design.fold(1)).argmax(1)
+            found.append((said == y[rows : rows + 2000]).float().mean().item())
+    assert np.mean(hits[257]) > np.mean(hits[256]) - 0.01
+
+
+def test_the_final_network_takes_as_many_steps_as_those_that_were_stopped(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 6, generator=generator)
+    y = (x[:, 0] > 0).long()
+    steps = []
+    once = torch.optim.AdamW.step
+
+    def step(self, *args, **more):  # type: ignore[no-untyped-def]
+        steps[-1] += 1
+        return once(self, *args, **more)
+
+    def trained(kind, work, nets, **more):  # type: ignore[no-untyped-def]
+        steps.append(0)
+        found.append(train(kind, work, nets, **more))
+        return found[-1]
+
+    found: list = []  # type: ignore[type-arg]
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr("layerscope.probes.kinds.mlp.train", trained)
+    # Folds of 60: 240 rows are one batch, 300 are two.
+    MLP(hidden=4, epochs=7, batch=250).fit(work_of(x, y), (0, 1))
+    assert len(found[1].epochs) == 1
+    assert steps[1] == np.median(found[0].epochs)
+
+
+def test_who_is_beside_a_network_does_not_keep_it_going(xor) -> None:
+    """One that has run out of patience keeps its epoch, whatever the others still learn."""
+    x, y = xor
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randint(2, (500,), generator=generator)
+    work = work_of(x[:500], torch.stack([noise, y[:500]]))
+    kind = MLP(hidden=16, epochs=60, patience=1, batch=32, lr=1e-2)
+    first = [Net(0, (fold, (fold + 1) % 5), (fold + 1) % 5) for fold in range(5)]
+    second = [Net(1, (fold, (fold + 1) % 5), (fold + 1) % 5) for fold in range(5)]
+    alone, together = (train(kind, work, nets) for nets in (first, first + second))
+    assert together.epochs[:5] == alone.epochs
+    assert max(together.epochs[5:]) > max(alone.epochs)  # the others did go on
+    for number in range(5):
+        assert alone.epochs[number] == train(kind, work, [first[number]]).epochs[0]
+
+
+def test_the_value_is_the_same_with_and_without_the_control(xor, planned) -> None:
+    x, y = (part[:500] for part in xor)
+    wrong = torch.rand(500, generator=torch.Generator().manual_seed(1)) < 0.2
+    # Four types that features tell apart: the control goes on long after the label is done.
+    both = 2 * (x[:, 1] > 3) + (x[:, 2] > 3).long()
+    kind = MLP(hidden=16, patience=1, batch=32, lr=1e-2)
+    lines = [
+        Measurement(planned((y ^ wrong).numpy(), types=types), kind, solver="torch").score("x", x)
+        for types in (None, both.numpy())
+    ]
+    assert "control" in lines[1]
+    assert lines[0]["value"] == lines[1]["value"]
+    assert lines[0]["epochs"] == lines[1]["epochs"]

@@ -139,6 +139,10 @@ def test_few_texts_for_many_features_are_noted_and_nan_is_refused(make_store) ->
     kind = Pooling(poolings=("mean", "last"))
     found = probe(make_store({"embed": x}, **columns), label="kind", kind=kind, progress=False)
     assert any("24 training texts for 20 features" in note for note in found.notes)
+    found = probe(
+        make_store({"embed": x}, **columns), label="kind", kind=kind, folds=3, progress=False
+    )
+    assert any("20 training texts for 20 features" in note for note in found.notes)
     x[33, 2] = torch.nan
     with pytest.raises(ValueError, match=r"embed: activations of 1 of 60 rows.*row 33"):
         probe(make_store({"embed": x}, **columns), label="kind", kind=kind, progress=False)
@@ -165,3 +169,16 @@ def test_authors_of_passages_by_stories260k(shared_data: Path) -> None:
     assert value[1, "mean"] > value[1, "last"] + 0.15
     assert value[1, "mean"] > 0.65
     assert (finding.table["control"] < 0.5).all()
+
+
+def test_four_groups_are_frozen_with_four_folds(build) -> None:
+    store = build(group=(np.repeat(np.arange(TEXTS), TOKENS) % 4).tolist())
+    with pytest.raises(ValueError, match="5 folds need at least 5 groups"):
+        Pooling().fit(store, 0, "kind")
+    assert Pooling().fit(store, 0, "kind", folds=4).classes == ("a", "b")
+
+
+def test_numbers_are_frozen_as_what_they_are_asked_for(build) -> None:
+    store = build(size=np.repeat(np.arange(TEXTS) % 3, TOKENS).tolist())
+    assert Pooling().fit(store, 0, "size").classes == (0, 1, 2)
+    assert not Pooling().fit(store, 0, "size", task="number").classes

@@ -116,6 +116,7 @@ def test_the_readout_takes_stacked_layers(store, tmp_path) -> None:
     assert np.mean([a == b for a, b in zip(said, y[400:], strict=True)]) > 0.94
     again = Readout.load(readout.save(tmp_path / "mix.safetensors"))
     assert torch.equal(again(x), readout(x))
+    assert again.sites == readout.sites == tuple(store.sites)
     with pytest.raises(ValueError, match="trained on 4 layers"):
         readout(x[:, :3])
 
@@ -165,3 +166,75 @@ def test_word_classes_of_stories260k_are_read_in_the_middle(shared_data: Path) -
     assert weights["embed"] < 0.05
     assert finding.part("mix")["centre"] == pytest.approx(2.0, abs=0.3)
     assert finding.part("mix")["value"] > finding.part("best")["value"] - 0.01
+
+
+def test_the_unit_of_a_number_does_not_matter(store, make_store) -> None:
+    lines = []
+    for unit in (1.0, 1e-4):
+        scaled = make_store(
+            {site: store[site][:] for site in store.sites},
+            group=store.rows["group"].tolist(),
+            size=(unit * store.rows["size"]).tolist(),
+        )
+        lines.append(probe(scaled, label="size", kind=ScalarMix(concat=0), progress=False))
+    one, small = lines
+    assert small.part("mix")["value"] == pytest.approx(one.part("mix")["value"], abs=1e-4)
+    np.testing.assert_allclose(small.table["weight"][:4], one.table["weight"][:4], atol=1e-3)
+
+
+def test_comparison_lines_learn_nothing_from_the_rows_they_are_tested_on(planned) -> None:
+    """The plain mean and the components against features made fold by fold, by hand."""
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    from layerscope.probes.mixing.mix_trial import MixTrial
+    from layerscope.probes.mixing.readings import Readings
+
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(2, (300,), generator=generator)
+    stack = torch.randn(2, 300, 6, generator=generator)
+    stack[1, :, 0] += 1.5 * (y - 0.5)
+    stack[0, :60] *= 20  # the first fold is unlike the others
+    readings = Readings(planned(y.numpy()), None)
+    trial = MixTrial(readings, None, 4, False)
+
+    def losses(make) -> np.ndarray:  # type: ignore[no-untyped-def,type-arg]
+        parts = []
+        for fold in range(5):
+            held = np.arange(300) // 60 == fold
+            x = torch.from_numpy(make(stack.double().numpy(), ~held)).float()
+            parts.append(readings.read("by hand", x).losses[0].loss[held])
+        return np.concatenate(parts)
+
+    def mean(layers, train):  # type: ignore[no-untyped-def]
+        return np.mean([StandardScaler().fit(x[train]).transform(x) for x in layers], 0)
+
+    def components(layers, train):  # type: ignore[no-untyped-def]
+        return np.concatenate([PCA(2).fit(x[train]).transform(x) for x in layers], 1)
+
+    plain = trial._plain("mean", stack)
+    np.testing.assert_array_equal(plain.losses[0].loss, losses(mean))
+    assert plain.width == 6
+    assert len(plain.penalties) == 5
+    whole = trial._side_by_side(stack)
+    np.testing.assert_array_equal(whole.losses[0].loss, losses(components))
+    assert whole.width == 4
+
+
+def test_the_readout_takes_the_penalty_that_folds_choose() -> None:
+    """Few rows, many features, no label to find: the strongest penalty; a clear one: a weaker."""
+    generator = torch.Generator().manual_seed(0)
+    y = (torch.arange(120) % 2).tolist()
+    noise = torch.randn(120, 3, 40, generator=generator)
+    clear = torch.randn(120, 3, 2, generator=generator)
+    clear[:, 1, 0] += 8 * (torch.tensor(y) - 0.5)
+    assert ScalarMix().fit(noise, y).l2 == 1000
+    assert ScalarMix().fit(clear, y).l2 == 1
+    assert ScalarMix(l2=7.0).fit(clear, y).l2 == 7
+    owners = np.arange(120) // 30
+    with pytest.raises(ValueError, match="there are 4: use fewer folds"):
+        ScalarMix().fit(clear, y, groups=owners)
+    assert ScalarMix().fit(clear, y, groups=owners, folds=4).l2 == 1
+    assert not ScalarMix().fit(clear, y, task="number").classes
+    with pytest.raises(ValueError, match=r"\[rows, layers, width\] with one label a row"):
+        ScalarMix().fit(clear, y[:-1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -133,7 +135,7 @@ def test_refused_stores(make_store, plant: DependencyPlant) -> None:  # type: ig
     x = {"blocks.0.resid_post": plant.x}
     without = {name: column for name, column in own.items() if name != "head"}
     with pytest.raises(
-        LookupError, match="such as 'head', which these rows lack; there are: 'word'"
+        LookupError, match=r"a label 'head' for each word .* as CoNLL-U files have; .*: 'word'"
     ):
         measured(make_store(x, **without))
     without = {name: column for name, column in own.items() if name != "word_index"}
@@ -196,6 +198,32 @@ def test_the_chain_of_chains_is_perfect(make_store) -> None:  # type: ignore[no-
     own = columns(DependencyPlant(plant.x, heads, plant.probe))
     trees = forest(make_store({"blocks.0.resid_post": plant.x}, **own), max_words=9999, seed=0)
     assert [chain_scores(trees).value(m) for m in ("uuas", "root")] == [1, 1]
+
+
+def test_blanks_between_words_are_no_words(make_store) -> None:  # type: ignore[no-untyped-def]
+    """A row of each text belongs to no word, as a special token or a blank does."""
+    plant = dependency_plant(20)
+    own = columns(plant)
+    first = np.flatnonzero(np.diff(own["text"], prepend=-1))
+    x = torch.from_numpy(np.insert(plant.x.numpy(), first, 0, axis=0))
+    blank = {
+        name: np.insert(np.asarray(column), first, np.asarray(column)[first])
+        for name, column in own.items()
+    }
+    blank["word_index"][first + np.arange(len(first))] = -1
+    store = make_store({"blocks.0.resid_post": x}, **blank)
+    trees = forest(store, max_words=9999, seed=0)
+    assert (len(trees), trees.notes) == (20, ())
+    torch.testing.assert_close(trees.words.read(store, "blocks.0.resid_post"), plant.x)
+
+
+def test_the_answer_begins_with_the_chain_where_that_does_better(make_store) -> None:  # type: ignore[no-untyped-def]
+    plant = dependency_plant(20)
+    store = make_store({"blocks.0.resid_post": plant.x}, **columns(plant))
+    found = measured(store, kind=Structural(epochs=0), control=False)
+    assert found.answer().startswith("Dependency trees are")
+    lost = replace(found, table=found.table.assign(baseline=1.0))
+    assert lost.answer().startswith("No layer does better than a chain of neighbours")
 
 
 def test_the_readout_gives_the_trees(make_store, plant: DependencyPlant, tmp_path) -> None:  # type: ignore[no-untyped-def]

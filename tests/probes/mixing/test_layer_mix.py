@@ -91,3 +91,31 @@ def test_on_a_gpu_the_weights_are_the_same() -> None:
     here = fit_mix(stack, y, classes=3, l2=5.0)
     there = fit_mix(stack.cuda(), y.cuda(), classes=3, l2=5.0)
     torch.testing.assert_close(there.weights.cpu(), here.weights, atol=5e-3, rtol=0)
+
+
+def test_the_unit_of_a_number_does_not_matter() -> None:
+    generator = torch.Generator().manual_seed(0)
+    stack, _ = shared()
+    y = (stack[2, :, 0] + 0.5 * stack[1, :, 3]).double() + torch.randn(600, generator=generator)
+    one = fit_mix(stack, y, classes=0, l2=5.0)
+    assert one.weights[2] > 0.6
+    for unit, origin in ((1e-4, 0.0), (1e5, -3e6)):
+        other = fit_mix(stack, unit * y + origin, classes=0, l2=5.0)
+        torch.testing.assert_close(other.weights, one.weights, atol=1e-4, rtol=0)
+        scores = (other.scores(stack).double() - origin) / unit
+        torch.testing.assert_close(scores, one.scores(stack).double(), atol=1e-3, rtol=0)
+
+
+def test_the_mix_of_a_number_is_at_its_minimum() -> None:
+    """Beside the mix that was found, ridge regression by scikit-learn gives the same head."""
+    from sklearn.linear_model import Ridge
+
+    stack, _ = shared()
+    y = 100 + 3e-3 * (stack[2, :, 0] + stack[1, :, 3]).double()
+    mix = fit_mix(stack, y, classes=0, l2=5.0)
+    mixed = torch.einsum(
+        "l,lnd->nd", mix.weights, layer_mix._standard(stack, mix.mean, mix.scale)
+    ).double()
+    ridge = Ridge(alpha=5.0).fit(mixed, y)
+    np.testing.assert_allclose(mix.head[0, :-1], ridge.coef_, atol=1e-5)
+    assert mix.head[0, -1].item() == pytest.approx(ridge.intercept_, abs=1e-5)

@@ -36,6 +36,12 @@ def test_moments_are_sums_over_the_other_folds(x) -> None:
     torch.testing.assert_close(design.moments((0, 2)), rows.T @ rows)
 
 
+def test_training_rows_are_those_of_the_other_folds(x) -> None:
+    design = Design.of(x, (0, 100, 400, 600))
+    assert design.training((1,)).tolist() == [*range(100), *range(400, 600)]
+    assert design.training().tolist() == list(range(600))
+
+
 def test_spread_is_that_of_the_training_rows(x) -> None:
     design = Design.of(x, (0, 200, 400, 600))
     spread = design.spread((1,))

@@ -10,6 +10,7 @@ from layerscope.corpus.tree_tuples import constituents, decode, encode
 from layerscope.planted.trees import random_heads
 from layerscope.probes.trees.dependency import fault, tree_depths, tree_distances
 from layerscope.probes.trees.projections import lifted, projected_tree
+from layerscope.probes.trees.words import WordRows, thinned
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,18 @@ def test_every_tree_of_the_treebank_round_trips(shared_data) -> None:  # type: i
         trees += 1
     assert trees == 2001
     assert 0 < moved < 100
+
+
+def test_texts_that_are_longer_than_what_may_be_read_are_refused() -> None:
+    words = WordRows(
+        index=np.arange(30),
+        word=np.arange(30),
+        starts=np.array([0, 12, 30]),
+        texts=np.arange(2),
+        groups=np.arange(2),
+    )
+    notes: list[str] = []
+    assert len(thinned(words, 29, 0, notes).texts) == 1
+    assert "1 of 2 texts" in notes[0]
+    with pytest.raises(ValueError, match=r"max_rows=10 words.*raise max_rows"):
+        thinned(words, 10, 0, notes)
