@@ -56,7 +56,8 @@ def anatomy(model: Model, device: Device = None, as_json: AsJson = False) -> Non
 def dump(
     model: Model,
     data: Annotated[
-        str, typer.Argument(help="Texts: .txt .jsonl .csv .parquet .conllu .py, or a folder of those.")
+        str,
+        typer.Argument(help="Texts: .txt .jsonl .csv .parquet .conllu .py, or a folder of those."),
     ],
     layers: Layers = "embed,all",
     out: Annotated[
