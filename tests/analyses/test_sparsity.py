@@ -208,7 +208,9 @@ def test_which_mlps_are_gated(family: str, gated: bool) -> None:
 
 def test_a_store_gives_the_same_numbers_as_the_model(tokenizer: Any, sentences: list[str]) -> None:
     model: Any = families.build("opt")
-    model.resize_token_embeddings(300)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model.resize_token_embeddings(300)
     ours = sparsity(model, sentences, tokenizer=tokenizer, progress=False)
     store = extract(model, sentences, "blocks.*.mlp_act", tokenizer=tokenizer, progress=False)
     theirs = sparsity(store.path, progress=False)
