@@ -19,8 +19,8 @@ $(READY): pyproject.toml setup.cfg constraints.txt
 demo: $(READY)   ## the bundled model, probed at every layer -> demo-report.html
 	$(BIN)/layerscope demo --out demo-report.html
 
-test: $(READY)   ## the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)   ## the whole test suite, one test per core at a time
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

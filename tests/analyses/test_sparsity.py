@@ -210,7 +210,7 @@ def test_a_store_gives_the_same_numbers_as_the_model(tokenizer: Any, sentences: 
     model: Any = families.build("opt")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model.resize_token_embeddings(300)
+        model.resize_token_embeddings(300, mean_resizing=False)
     ours = sparsity(model, sentences, tokenizer=tokenizer, progress=False)
     store = extract(model, sentences, "blocks.*.mlp_act", tokenizer=tokenizer, progress=False)
     theirs = sparsity(store.path, progress=False)

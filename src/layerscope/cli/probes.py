@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,10 @@ from layerscope.cli.options import (
     Tokenizer,
 )
 from layerscope.cli.printing import show
-from layerscope.probes.kinds import NAMES, Concepts, Kind
+from layerscope.probes.kinds import NAMES
+
+if TYPE_CHECKING:
+    from layerscope.probes.kinds import Kind
 
 
 @app.command()
@@ -93,4 +96,8 @@ def _kind(name: str, concepts: str | None) -> str | Kind:
             "--kind concepts and --concepts COLUMN (another label, whose classes are the concepts) "
             "go together"
         )
-    return name if concepts is None else Concepts(label=concepts)
+    if concepts is None:
+        return name
+    from layerscope.probes.kinds import Concepts
+
+    return Concepts(label=concepts)
