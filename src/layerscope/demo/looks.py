@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from layerscope.finding import Finding
     from layerscope.store import Store
 
-ROWS, POINTS = 2000, 400
+ROWS, POINTS = 2000, 100
 TEXTS = 200
 ERASED: tuple[int | str, ...] = ("embed", 2, 5, 7)
 
@@ -46,12 +46,11 @@ def looks(
 
 
 def _shapes(store: Store, twin: Store | None, progress: bool) -> Iterator[Finding]:
-    from layerscope.analyses import geometry, word_classes
+    from layerscope.analyses import word_classes
 
     shared: dict[str, Any] = {"twin": twin or False, "progress": progress}
     maps = ("pca",)
     yield word_classes(store, label="upos", maps=maps, points=POINTS, max_rows=ROWS, **shared)
-    yield geometry(store, neighbour_rows=ROWS, **shared)
 
 
 def _parts(model: nn.Module, few: Corpus, progress: bool) -> Iterator[Finding]:
