@@ -106,6 +106,15 @@ class Finding:
         """The picture of `table`; draws only, computes nothing."""
         raise TypeError(f"{type(self).__name__} draws no figure; define figure()")
 
+    def page(self) -> str:
+        """HTML that a report shows under the figure: static, escaped, drawn from `table`; none by default.
+
+        It runs nothing of its own. Where it has an element of role ``search`` around an input and an
+        output, the report lets it look through the ``text`` of the figure's points and through the
+        ``data-words`` of the parts of the page.
+        """
+        return ""
+
     def save(self, path: str | Path) -> Path:
         """Write the finding as a folder: `finding.json` and `table.parquet`. Returns the folder.
 

@@ -53,6 +53,18 @@ def test_large_stores_draw_each_batch_from_everywhere(monkeypatch: pytest.Monkey
         assert len(np.unique(batch // 64)) > 200, "rows of hundreds of distant runs"
 
 
+def test_a_pool_holds_the_rows_of_all_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of 1 kB that lie beside 3 kB of other sites: a quarter of the rows, in runs as before."""
+    monkeypatch.setattr(mixing, "POOL_BYTES", 64 * mixing.RUN_BYTES)
+    alone = list(mixing.shuffled(16_384, ROW, 0))
+    together = list(mixing.shuffled(16_384, ROW, 0, pooled_bytes=4 * ROW))
+    assert (len(alone), len(together)) == (4, 16)
+    assert sorted(np.concatenate(together)) == list(range(16_384))
+    for pool in together:
+        assert len(pool) == 1024
+        assert len(np.unique(pool // 64)) == 16, "whole runs of 64 kB of one site"
+
+
 def test_cutting_keeps_the_order() -> None:
     pieces = [np.arange(0, 5), np.arange(5, 6), np.arange(6, 17)]
     assert [len(piece) for piece in mixing.cut(pieces, 4)] == [4, 4, 4, 4, 1]

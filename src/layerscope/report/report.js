@@ -25,6 +25,33 @@
     const { data, frames } = figure;
     await Plotly.react(plot, { data, frames, layout: dressed(figure.layout, width), config });
     describe(plot);
+    const box = plot.closest("section").querySelector("[role=search] input");
+    if (box?.value) find(box);
+  };
+
+  // A search box of a page: points and parts that do not match step back. A word counts from its
+  // beginning; a blank after it asks for the whole word.
+  const find = (box) => {
+    const section = box.closest("section");
+    const plot = section.querySelector(".plot");
+    const word = ` ${box.value.trimStart().toLowerCase()}`;
+    const asked = word !== " ";
+    let [found, points, blocks] = [0, 0, 0];
+    const chosen = plot.data.map(({ text }) => {
+      if (!Array.isArray(text)) return null;
+      const own = [...text.keys()].filter((i) => text[i].includes(word));
+      points += text.length;
+      found += own.length;
+      return asked ? own : null;
+    });
+    for (const part of section.querySelectorAll("[data-words]")) {
+      part.hidden = asked && !part.dataset.words.includes(word);
+      blocks += !part.hidden;
+    }
+    Plotly.restyle(plot, { selectedpoints: chosen });
+    box.parentElement.querySelector("output").textContent = asked
+      ? `${found} of ${points} points match, ${blocks} of them ${blocks === 1 ? "has" : "have"} a block below.`
+      : "";
   };
 
   // The picture is one image to a screen reader; the buttons above it stay buttons.
@@ -109,5 +136,9 @@
   });
   prefersDark.addEventListener("change", () => drawAll());
   document.querySelectorAll("table").forEach(sortable);
+  for (const search of document.querySelectorAll("[role=search]")) {
+    search.hidden = false;
+    search.querySelector("input").addEventListener("input", ({ target }) => find(target));
+  }
   drawAll();
 })();

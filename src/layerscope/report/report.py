@@ -37,6 +37,8 @@ class Section:
     """The settings that tell it from other findings with the same question."""
     answer: str
     figure: dict[str, Any]
+    page: str
+    """What the finding shows under its figure, as HTML."""
     alternative: str
     """The figure in words."""
     height: int
@@ -149,6 +151,7 @@ def _section(finding: Finding, number: int, detail: str) -> Section:
     try:
         figure, thinning = embedded(finding.figure())
         answer = finding.answer()
+        page = finding.page()
     except Exception as error:
         raise ValueError(f"{name} cannot be shown: {error}") from error
     return Section(
@@ -157,6 +160,7 @@ def _section(finding: Finding, number: int, detail: str) -> Section:
         detail=detail,
         answer=answer,
         figure=figure,
+        page=page,
         alternative=f"{answer} {described(figure)}",
         height=int(figure["layout"].get("height") or 420),
         table=view(finding.table),
@@ -199,7 +203,9 @@ def _check_size(page: str, sections: list[Section]) -> None:
     if size <= REPORT_BYTES:
         return
     sizes = {
-        f"{s.question} {s.detail}".strip(): len(json.dumps(s.figure)) + len(s.table.csv)
+        f"{s.question} {s.detail}".strip(): len(json.dumps(s.figure))
+        + len(s.page)
+        + len(s.table.csv)
         for s in sections
     }
     largest = sorted(sizes, key=lambda question: -sizes[question])[:3]

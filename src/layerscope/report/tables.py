@@ -41,8 +41,11 @@ class TableView:
 
 
 def view(table: pd.DataFrame) -> TableView:
-    """The table's index, unless it only counts rows, and its columns, ready to print."""
-    frame = _with_named_index(table)
+    """The table's index, unless it only counts rows, and its columns, ready to print.
+
+    Columns of lists are left out: a cell cannot show them, and the saved finding holds them.
+    """
+    frame = _flat(_with_named_index(table))
     shown = frame.iloc[:ROWS]
     columns = tuple(
         Column(str(name), _is_numeric(frame.iloc[:, i])) for i, name in enumerate(frame)
@@ -121,6 +124,18 @@ def _is_numeric(column: pd.Series[Any]) -> bool:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     return is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype)
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    def nested(column: pd.Series[Any]) -> bool:
+        known = column.dropna() if column.dtype == object else column.iloc[:0]
+        return (
+            len(known) > 0
+            and not isinstance(known.iloc[0], str | bytes)
+            and hasattr(known.iloc[0], "__len__")
+        )
+
+    return frame.iloc[:, [i for i in range(frame.shape[1]) if not nested(frame.iloc[:, i])]]
 
 
 def _with_named_index(table: pd.DataFrame) -> pd.DataFrame:

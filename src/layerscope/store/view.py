@@ -72,6 +72,24 @@ class SiteView:
             return self._at([int(index)])[0]
         return self._at(index)
 
+    def read_into(self, index: RowIndex, out: Tensor) -> Tensor:
+        """These rows copied into `out`, [at least as many, width] in the stored dtype on the CPU.
+
+        For memory of the caller's choice, such as pinned memory. Several threads may read at once.
+
+        Returns:
+            The part of `out` that was filled.
+        Raises:
+            ValueError: `out` is too short, of another width or of another dtype.
+        """
+        rows = self._numbers(index)
+        if out.dtype != self.dtype or out.shape[1:] != (self.spec.width,) or len(out) < len(rows):
+            raise ValueError(
+                f"{self.site}: {len(rows)} rows need {self.dtype} [{len(rows)}, {self.spec.width}],"
+                f" got {out.dtype} {list(out.shape)}"
+            )
+        return self._copy(rows, out[: len(rows)])
+
     def tensor(self) -> Tensor:
         """All rows, [rows, width], in memory."""
         return self[:]

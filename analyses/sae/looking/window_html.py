@@ -1,0 +1,39 @@
+"""One example as HTML: tokens of a text, coloured by the code of one latent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+STRONGEST = 0.55
+"""Opacity of the colour behind the strongest token: text on it stays readable in both dresses."""
+WEAKEST = 0.12
+"""Of the weakest that is not zero, so that it can be seen."""
+_SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥"}
+
+
+def window(tokens: Sequence[str], codes: Sequence[float], focus: int, largest: float) -> str:
+    """Tokens as they stand, those with a code marked; the number is read out and shown on pointing."""
+    parts = []
+    for place, (token, code) in enumerate(zip(tokens, codes, strict=True)):
+        inner = signs(token)
+        if code > 0:
+            inner = (
+                f'<mark style="--a:{opacity(code, largest):.2f}" title="{code:#.3g}">{inner}'
+                f'<span class="said"> ({code:#.3g})</span></mark>'
+            )
+        parts.append(f"<b>{inner}</b>" if place == focus else inner)
+    return "".join(parts)
+
+
+def opacity(code: float, largest: float) -> float:
+    """Of the colour behind a token, growing evenly with its code."""
+    share = min(1.0, code / largest) if largest > 0 else 0.0
+    return WEAKEST + (STRONGEST - WEAKEST) * share
+
+
+def signs(text: str) -> str:
+    """Text escaped, line breaks and tabs as signs, control characters left out."""
+    for mark, sign in _SIGNS.items():
+        text = text.replace(mark, sign)
+    return escape("".join(one for one in text if one.isprintable() or not one.isascii()))
