@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layerscope.analyses import sae as sae
+    from layerscope.analyses import training as training
     from layerscope.analyses.attention_modes import attention_modes as attention_modes
     from layerscope.analyses.attribution_patching import (
         attribution_patching as attribution_patching,
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
     from layerscope.analyses.survey import survey as survey
     from layerscope.analyses.task_geometry import task_geometry as task_geometry
     from layerscope.analyses.word_classes import word_classes as word_classes
+
+# With functions of their own: `analyses.sae.train`, `analyses.training.Recorder`...
+_PACKAGES = ("sae", "training")
 
 __all__ = [
     "attention_modes",
@@ -87,13 +92,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"layerscope.analyses.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'layerscope.analyses' has no attribute {name!r}")
     return getattr(import_module(f"layerscope.analyses.{name}"), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_PACKAGES]
 
 
 class _Analyses(ModuleType):

@@ -51,6 +51,12 @@ def test_rooms_are_modules_and_hold_what_they_say() -> None:
         assert analysis.__doc__, f"{name} has no docstring"
 
 
+def test_packages_of_analyses_are_at_hand() -> None:
+    assert layerscope.analyses.sae.train.__name__ == "train"
+    assert layerscope.analyses.training.Recorder.__name__ == "Recorder"
+    assert {"sae", "training", "lens"} <= set(dir(layerscope.analyses))
+
+
 def test_an_imported_analysis_does_not_hide_its_function() -> None:
     for name in layerscope.analyses.__all__:
         importlib.import_module(f"layerscope.analyses.{name}")

@@ -168,9 +168,7 @@ def _check(rows: int, tokens: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {value}")
 
 
-def _check_planted(
-    rows: MeasuredRows, reference: Tensor | None, features: Tensor | None
-) -> None:
+def _check_planted(rows: MeasuredRows, reference: Tensor | None, features: Tensor | None) -> None:
     if features is None:
         return
     count = len(rows.x[0])

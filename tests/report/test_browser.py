@@ -377,3 +377,48 @@ def test_point_clouds_are_drawn(browser: webdriver.Chrome, tmp_path: Path) -> No
     assert script(page, "document.querySelectorAll('.plot canvas').length") >= 1
     errors = [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
     assert errors == []
+
+
+class Searched(Finding):
+    """A finding with a page: a search box over points and parts."""
+
+    question: ClassVar[str] = "Which of them match?"
+
+    def answer(self) -> str:
+        return "Some."
+
+    def figure(self) -> go.Figure:
+        words = [" cat noun ", " cattle noun ", " runs verb "]
+        return go.Figure(go.Scatter(x=[0, 1, 2], y=[0, 1, 2], text=words, mode="markers"))
+
+    def page(self) -> str:
+        parts = "".join(
+            f'<details data-words=" {words} "><summary>{words}</summary></details>'
+            for words in ("cat noun", "runs verb")
+        )
+        box = '<label for="box">Find</label><input id="box"><output></output>'
+        return f'<div role="search" hidden>{box}</div>{parts}<script>window.hurt = 1</script>'
+
+
+def test_a_page_is_searched_from_the_keyboard(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": [1]})
+    found = Searched(table=table, provenance=Provenance())
+    page = opened(browser, report([found], tmp_path / "r.html"))
+    box, said = page.find_element(By.ID, "box"), page.find_element(By.TAG_NAME, "output")
+    parts = page.find_elements(By.CSS_SELECTOR, "[data-words]")
+    chosen = "document.querySelector('.plot').data[0].selectedpoints"
+    assert box.is_displayed()
+    box.send_keys("Cat")
+    assert said.text == "2 of 3 points match, 1 of them has a block below."
+    assert [part.is_displayed() for part in parts] == [True, False]
+    assert script(page, chosen) == [0, 1]
+    box.send_keys(" ")  # a blank asks for the whole word
+    assert script(page, chosen) == [0]
+    page.find_element(By.ID, "theme").click()
+    wait_for_dress(page, "dark")
+    assert script(page, chosen) == [0]
+    box.send_keys(Keys.BACKSPACE * 4)
+    assert said.text == ""
+    assert [part.is_displayed() for part in parts] == [True, True]
+    assert script(page, chosen) is None
+    assert script(page, "window.hurt") is None  # no script of a page runs

@@ -114,3 +114,11 @@ def test_digits_of_what_has_no_size() -> None:
 def test_a_printed_number_reads_back_within_its_decimals(value: float) -> None:
     text = number(value, 2).replace(",", "").replace(MINUS, "-")
     assert float(text) == pytest.approx(value, abs=0.005)
+
+
+def test_columns_of_long_lists_are_left_to_the_saved_finding() -> None:
+    long = [{"tokens": ["word"] * 200}]
+    table = pd.DataFrame({"a": [1, 2], "few": [[1], []], "text": "x" * 2000, "long": [[], long]})
+    shown = view(table)
+    assert [column.name for column in shown.columns] == ["a", "few", "text"]
+    assert "word" not in base64.b64decode(shown.csv.partition(",")[2]).decode()

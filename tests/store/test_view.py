@@ -193,6 +193,19 @@ def test_wrong_indices_are_refused(pair: Any) -> None:
         view.batches(0)
 
 
+def test_rows_are_read_into_memory_of_the_caller(pair: Any) -> None:
+    view, truth = pair
+    out = torch.full((9, 5), 3.0).bfloat16()
+    got = view.read_into([40, -1, 3, 3, 8], out)
+    assert torch.equal(got, truth[[40, -1, 3, 3, 8]])
+    assert torch.equal(out[:5], got)
+    assert got.data_ptr() == out.data_ptr()
+    assert (out[5:] == 3).all()
+    for wrong in (torch.zeros(4, 5).bfloat16(), torch.zeros(9, 4).bfloat16(), torch.zeros(9, 5)):
+        with pytest.raises(ValueError, match=r"5 rows need torch.bfloat16 \[5, 5\], got"):
+            view.read_into([0, 1, 2, 3, 4], wrong)
+
+
 def test_a_thousand_shards_hold_no_file_handles(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     store = Store.create(tmp_path / "s", {}, sites={SITE: 2}, dtype=torch.float32, about={})

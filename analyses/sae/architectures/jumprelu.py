@@ -27,6 +27,8 @@ REVIVAL = 3e-6
 """Weight of what pulls dead latents towards their threshold, with the tanh penalty."""
 START = 0.1
 """First thresholds where no L0 is aimed at, in standard deviations of the pre-activations."""
+PACE = 10
+"""Thresholds are trained in units of this: Adam's steps then move them so much further."""
 SAMPLE = 512
 """Rows from which first thresholds are taken."""
 
@@ -43,9 +45,11 @@ class JumpReLU(Architecture):
     - tanh: ``strength sum_i tanh(4 f_i |d_i|)``, and ``3e-6 sum relu(threshold - pre) |d_i|`` over
       dead latents (Anthropic, Circuits Updates, January 2025).
 
-    Thresholds are learnt as they are: their logarithm would stand still under Adam, whose steps
-    have the size of the learning rate. Their gradient is that of `steps`, over a bandwidth that
-    follows the spread of the pre-activations.
+    Thresholds are learnt as they are, not as logarithms, which move by a share of themselves, and
+    in units of 10: Adam's steps have the size of the learning rate, and at that pace thresholds
+    would trail behind the encoder for thousands of steps, with half of the L0 that is aimed at.
+    Their gradient is that of `steps`, over a bandwidth that follows the spread of the
+    pre-activations.
     """
 
     name: ClassVar[str] = "jumprelu"
@@ -58,8 +62,9 @@ class JumpReLU(Architecture):
     """quadratic, step or tanh."""
     strength: tuple[float, ...] = (1.0,)
     """Weight of the penalty, one number for each SAE of the group."""
-    bandwidth: float = 0.05
-    """Width of the ramp around the threshold, in standard deviations of the pre-activations."""
+    bandwidth: float = 0.5
+    """Width of the ramp around the threshold, in standard deviations of the pre-activations. Narrow
+    ramps are felt by few latents: of 0.05, 0.2 and 0.5 the widest left fewest dead."""
     to_input: bool = False
     """Whether latents feel the ramp as well, see `steps`."""
 
@@ -69,14 +74,13 @@ class JumpReLU(Architecture):
         if self.penalty not in PENALTIES:
             raise ValueError(f"penalty {self.penalty!r}; there are {', '.join(PENALTIES)}")
         if not self.bandwidth > 0:
-            raise ValueError(f"bandwidth={self.bandwidth!r}: it must be above 0, such as 0.05")
+            raise ValueError(f"bandwidth={self.bandwidth!r}: it must be above 0, such as 0.5")
 
     @torch.no_grad()
     def extra(self, weights: Weights, x: Tensor) -> dict[str, Tensor]:
-        """Thresholds [group, latents], equal at the start.
+        """`slow_threshold` [group, latents], equal at the start; `thresholds` has its values.
 
-        With an L0 to aim at they start there: a threshold moves by no more than the learning rate
-        in a step, and from 0 it would take thousands of them.
+        With an L0 to aim at they start there, and need not climb through the pre-activations.
         """
         pre = preactivations(weights, x[:, :SAMPLE], self.subtract_b_dec)
         if self.penalty == "quadratic":
@@ -86,11 +90,11 @@ class JumpReLU(Architecture):
             )
         else:
             start = START * _spread(pre).flatten()
-        return {"threshold": start[:, None].expand_as(weights.b_enc).clone()}
+        return {"slow_threshold": (start[:, None] / PACE).expand_as(weights.b_enc).clone()}
 
     def loss(self, weights: Weights, x: Tensor, y: Tensor, moment: Moment) -> Loss:
         pre = preactivations(weights, x, self.subtract_b_dec)
-        threshold = weights.extra["threshold"]
+        threshold = thresholds(weights)
         bandwidth = self.bandwidth * _spread(pre)
         codes = jumprelu(pre, threshold, bandwidth, self.to_input)
         error = squared_error(y, decoded(codes, weights))
@@ -106,7 +110,7 @@ class JumpReLU(Architecture):
     @torch.no_grad()
     def after_step(self, weights: Weights) -> None:
         """Thresholds stay at or above 0, so that no code is negative."""
-        weights.extra["threshold"].clamp_(min=0)
+        weights.extra["slow_threshold"].clamp_(min=0)
 
     def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
         return (6, 6)
@@ -118,7 +122,7 @@ class JumpReLU(Architecture):
             weights.decoder[member],
             weights.b_dec[member],
             activation="jumprelu",
-            threshold=weights.extra["threshold"][member],
+            threshold=thresholds(weights)[member],
             subtract_b_dec=self.subtract_b_dec,
         )
 
@@ -135,10 +139,15 @@ class JumpReLU(Architecture):
         strength = each(self.strength, pre)
         if self.penalty == "tanh":
             return strength * _tanh(codes, weights) + REVIVAL * _revival(pre, weights, moment)
-        count = count_above(pre, weights.extra["threshold"], bandwidth, self.to_input).mean(-1)
+        count = count_above(pre, thresholds(weights), bandwidth, self.to_input).mean(-1)
         if self.penalty == "step":
             return strength * count
         return strength * _power(y) * (count / each(self.l0, pre) - 1).square()
+
+
+def thresholds(weights: Weights) -> Tensor:
+    """Of every latent, [group, latents]."""
+    return PACE * weights.extra["slow_threshold"]
 
 
 def _tanh(codes: Tensor, weights: Weights) -> Tensor:
@@ -148,7 +157,7 @@ def _tanh(codes: Tensor, weights: Weights) -> Tensor:
 
 def _revival(pre: Tensor, weights: Weights, moment: Moment) -> Tensor:
     """How far dead latents are below their threshold, times their rows' norms."""
-    short = (weights.extra["threshold"][:, None] - pre).relu().mean(1)
+    short = (thresholds(weights)[:, None] - pre).relu().mean(1)
     norms: Tensor = vector_norm(weights.decoder, dim=-1)
     return (short * norms * moment.dead).sum(-1)
 

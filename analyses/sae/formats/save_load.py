@@ -28,6 +28,8 @@ from layerscope.analyses.sae.formats.recognising import (
 from layerscope.analyses.sae.rows.statistics import Statistics
 from layerscope.analyses.sae.sae import SAE
 
+_TAKES_K = ("qwen_scope", "top_afa")
+
 
 def save(sae: SAE, folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write an SAE into `folder` as SAELens does; returns the folder.
@@ -88,13 +90,17 @@ def load(
     name, _, dict_class = (format or recognise(place)).partition(":")
     if name not in FORMATS:
         raise ValueError(f"format {name!r}; there are {', '.join(FORMATS)}")
+    if dict_class and name != "dictionary_learning":
+        raise ValueError(f"format {format!r}: only dictionary_learning has classes to name")
+    if k is not None and name not in _TAKES_K:
+        raise ValueError(f"{place} ({name}) says itself how many latents are kept: leave out k={k}")
     try:
         sae = _read(name, place, dict_class or None, k)
     except ValueError as error:
         if str(place) in str(error):
             raise
         raise ValueError(f"{place} ({name}): {error}") from error
-    return sae.to(device)
+    return sae.to(device=device, dtype=sae.W_enc.dtype)
 
 
 def _read(name: str, path: Path, dict_class: str | None, k: int | None) -> SAE:

@@ -118,6 +118,11 @@ class _Windows:
         self._texts = store.texts.to_dict() if whole else None
         columns = ("char_start", "char_end") if whole else ()
         self._spans = [self._frame[name].to_numpy(dtype=np.int64) for name in columns]
+        # Bytes of one character, and a blank put before a text, have one place: the last one shows it.
+        self._shared = np.zeros(len(self._text), dtype=bool)
+        if whole:
+            places = np.stack([self._text, *self._spans])
+            self._shared[:-1] = (places[:, 1:] == places[:, :-1]).all(0)
         self._tokens = self._frame.get("token")
         self._interned: dict[str, str] = {}
 
@@ -148,12 +153,12 @@ class _Windows:
             return self._named(row)
         start, end = (int(side[row]) for side in self._spans)
         text = str(self._texts[int(self._text[row])])
-        before = int(self._spans[1][row - 1]) if follows else start
+        ahead = follows and not self._shared[row - 1]
+        before = int(self._spans[1][row - 1]) if ahead else start
         gap = text[before:start]
         if gap.strip():
             gap = " … "
-        # Several tokens can be bytes of one character, and have the same place.
-        return gap + (text[max(start, before) : end] or self._named(row))
+        return gap + ("" if self._shared[row] else text[max(start, before) : end])
 
     def _named(self, row: int) -> str:
         token = None if self._tokens is None else self._tokens.iloc[row]

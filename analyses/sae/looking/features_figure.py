@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 CLASSES = 10
 """Classes that have a colour of their own; the others share grey."""
 DEAD, NONE, OTHER = "never fires", "no class", "other classes"
-RING = 2.5
+RING = 8
+"""How much wider than its point a ring is."""
 SIZES = (4, 5, 7, 10, 14)
 """Of the points that fire on a share of 10^-4, 10^-3... 1 of the rows."""
 
@@ -37,6 +38,17 @@ def directions(table: pd.DataFrame) -> go.Figure:
         _by_class(figure, alive)
     elif len(alive):
         figure.add_scatter(**_points(alive, "fires"), marker=_marker(alive, COLORS["value"]))
+    shown_ones = alive[alive["place"].notna()]
+    if len(shown_ones):
+        rings = _marker(shown_ones, COLORS["other"], "circle-open")
+        figure.add_scatter(
+            x=shown_ones["map_x"].round(3),
+            y=shown_ones["map_y"].round(3),
+            name="shown below",
+            mode="markers",
+            marker=rings | {"size": rings["size"] + RING, "line": {"width": 1.5}},
+            hoverinfo="skip",
+        )
     silent = placed[placed["fired"] == 0]
     if len(silent):
         figure.add_scatter(
@@ -74,16 +86,12 @@ def _by_class(figure: go.Figure, alive: pd.DataFrame) -> None:
 
 
 def _marker(lines: pd.DataFrame, color: str, symbol: str = "circle") -> dict[str, Any]:
-    """Larger where it fires more often, with a ring where it has a block on the page."""
+    """Larger where it fires more often."""
     scale = np.log10(lines["density"].clip(lower=10.0 ** -len(SIZES)))
     return {
         "color": color,
         "symbol": symbol,
         "size": np.interp(scale, range(-len(SIZES) + 1, 1), SIZES).round(1),
-        "line": {
-            "width": [RING if shown else 0.0 for shown in lines["place"].notna()],
-            "color": COLORS["bad"],
-        },
     }
 
 

@@ -93,8 +93,9 @@ def _classes(alive: pd.DataFrame) -> str:
         return f"None tells a class of {label} better than shuffled labels do."
     best = sure.iloc[int(sure["score"].argmax())]
     return (
-        f"{len(sure):,} tell a class of {label} better than shuffled labels (by {SURE} sd), the best "
-        f"latent {best['latent']} {best['class']}: F1 {best['score']:.2f} on held-out groups, shuffled "
+        f"{len(sure):,} tell a class of {label} better than shuffled labels (by {SURE} sd), half of "
+        f"them with an F1 below {sure['score'].median():.2f}; the best is latent {best['latent']} for "
+        f"{best['class']}: F1 {best['score']:.2f} on held-out groups, shuffled "
         f"{best['null']:.2f} ± {best['null_sd']:.2f}, base rate {best['base']:.2f}."
     )
 

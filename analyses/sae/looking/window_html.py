@@ -9,6 +9,8 @@ STRONGEST = 0.55
 """Opacity of the colour behind the strongest token: text on it stays readable in both dresses."""
 WEAKEST = 0.12
 """Of the weakest that is not zero, so that it can be seen."""
+NOTHING = "·"
+"""Stands for a token without characters of its own, such as the first byte of one."""
 _SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥"}
 
 
@@ -16,7 +18,7 @@ def window(tokens: Sequence[str], codes: Sequence[float], focus: int, largest: f
     """Tokens as they stand, those with a code marked; the number is read out and shown on pointing."""
     parts = []
     for place, (token, code) in enumerate(zip(tokens, codes, strict=True)):
-        inner = signs(token)
+        inner = signs(token) or (NOTHING if code > 0 or place == focus else "")
         if code > 0:
             inner = (
                 f'<mark style="--a:{opacity(code, largest):.2f}" title="{code:#.3g}">{inner}'

@@ -43,9 +43,7 @@ def full_absorption(
     return silent & near & (total > 0) & (top.values >= SHARE * total)
 
 
-def absorption_fraction(
-    written: Tensor, cosines: Tensor, split: Tensor, total: Tensor
-) -> Tensor:
+def absorption_fraction(written: Tensor, cosines: Tensor, split: Tensor, total: Tensor) -> Tensor:
     """[rows] in 0 to 1: of what stands for the feature, the share that other latents write.
 
     With M what the split latents write, A what the (at most three) strongest others do, and T the

@@ -54,7 +54,7 @@ class Accumulator:
         self.e = torch.zeros_like(self.y)
         self.fired = torch.zeros(latents, dtype=torch.int64, device=device)
         self.total = torch.zeros(latents, **wide)  # type: ignore[call-overload]
-        self.most = {name: 0.0 for name in ("h", "k", "h_bias", "k_bias")}
+        self.most = dict.fromkeys(("h", "k", "h_bias", "k_bias"), 0.0)
 
     @classmethod
     def of(cls, sae: SAE, mean: Tensor, groups: int = 1) -> Accumulator:
@@ -73,7 +73,8 @@ class Accumulator:
     @property
     def mean_active(self) -> Tensor:
         """[latents] mean of each where it is not zero; NaN where it never was."""
-        return self.total / self.fired
+        found: Tensor = self.total / self.fired
+        return found
 
     @torch.no_grad()
     def add(
@@ -147,7 +148,7 @@ class Accumulator:
         Args:
             times: How often each block counts in each draw, [draws, blocks]; None: once, one draw.
         """
-        times = np.ones((1, self.blocks)) if times is None else times.astype(np.float64)
+        times = np.ones((1, self.blocks)) if times is None else times
         sums = dict(zip(SUMS, (times @ self.sums.cpu().numpy()).T, strict=True))
         y, e = times @ self.y.cpu().numpy(), times @ self.e.cpu().numpy()
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -163,13 +164,15 @@ class Accumulator:
         """Ends of the interval of each measure, over resampled texts; NaN with fewer than two."""
         if self.blocks < 2:
             return {name: (float("nan"), float("nan")) for name in self.values()}
-        drawn = GroupBootstrap(np.arange(self.blocks), draws=draws, seed=seed).times
+        drawn = GroupBootstrap(np.arange(self.blocks), draws=draws, seed=seed).times.astype(float)
         tail = 50 * (1 - level)
         found = {}
         for name, values in self.values(drawn).items():
-            low, high = np.nanpercentile(values, [tail, 100 - tail]) if np.isfinite(
-                values
-            ).any() else (np.nan, np.nan)
+            low, high = (
+                np.nanpercentile(values, [tail, 100 - tail])
+                if np.isfinite(values).any()
+                else (np.nan, np.nan)
+            )
             found[name] = (float(low), float(high))
         return found
 

@@ -110,4 +110,5 @@ def _affine(
 
 
 def _unit(x: Tensor) -> Tensor:
-    return x / x.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    found: Tensor = x / x.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    return found

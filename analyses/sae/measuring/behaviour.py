@@ -84,7 +84,8 @@ def behaviour(
     from tqdm.auto import tqdm
 
     special = torch.tensor(
-        sorted(set(getattr(texts.prompts.tokenizer, "all_special_ids", None) or ())), dtype=torch.long
+        sorted(set(getattr(texts.prompts.tokenizer, "all_special_ids", None) or ())),
+        dtype=torch.long,
     )
     clean, counts = np.zeros(texts.n_groups), np.zeros(texts.n_groups)
     loss = np.zeros((len(replacements), texts.n_groups))
@@ -118,7 +119,7 @@ def measures(found: Behaviour, times: Floats | None = None) -> dict[str, dict[st
         found: With ``zero`` and ``mean`` among its replacements.
         times: How often each text counts in each draw, [draws, texts]; None: once, one draw.
     """
-    times = np.ones((1, len(found.counts))) if times is None else times.astype(np.float64)
+    times = np.ones((1, len(found.counts))) if times is None else times
     count = times @ found.counts
     clean = times @ found.clean / count
     losses = dict(zip(found.names, found.loss @ times.T / count, strict=True))

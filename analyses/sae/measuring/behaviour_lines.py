@@ -64,7 +64,7 @@ def behaviour_lines(
     }
     found = behaviour(model, texts, site, target, replacements, progress=progress)
     values = measures(found)
-    drawn = GroupBootstrap(np.arange(texts.n_groups), seed=seed).times
+    drawn = GroupBootstrap(np.arange(texts.n_groups), seed=seed).times.astype(float)
     spread = measures(found, drawn)["sae"]
     n = int(found.counts.sum())
     lines = []

@@ -41,9 +41,7 @@ def geometry(directions: Tensor, *, block: int = BLOCK) -> Geometry:
         ValueError: fewer than two directions.
     """
     if len(directions) < 2:
-        raise ValueError(
-            f"{len(directions)} direction(s): a nearest other one needs at least two"
-        )
+        raise ValueError(f"{len(directions)} direction(s): a nearest other one needs at least two")
     unit = _unit(directions)
     nearest, index, coherence = [], [], []
     with full_precision():
@@ -117,4 +115,5 @@ def matched(directions: Tensor, reference: Tensor, *, signed: bool = False) -> M
 
 def _unit(x: Tensor) -> Tensor:
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    return x / x.norm(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    found: Tensor = x / x.norm(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    return found

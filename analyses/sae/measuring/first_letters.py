@@ -97,7 +97,9 @@ def _begins(text: str, start: int, token: str) -> int:
     """Number of the letter with which the token begins a word; -1 where it does not."""
     letter = token.strip()[:1].lower()
     inside = not token[:1].isspace() and start > 0 and text[start - 1].isalnum()
-    return ord(letter) - ord("a") if "a" <= letter <= "z" and len(letter) == 1 and not inside else -1
+    return (
+        ord(letter) - ord("a") if "a" <= letter <= "z" and len(letter) == 1 and not inside else -1
+    )
 
 
 def letter_absorption(
@@ -208,7 +210,11 @@ def _split(values: Floats, inside: NDArray[np.bool_]) -> list[int]:
 
 
 def _absorbed(
-    rows: MeasuredRows, at: NDArray[np.int64], sae: SAE, latents: NDArray[np.int64], direction: Tensor
+    rows: MeasuredRows,
+    at: NDArray[np.int64],
+    sae: SAE,
+    latents: NDArray[np.int64],
+    direction: Tensor,
 ) -> tuple[Floats, NDArray[np.bool_]]:
     part = replace(rows, index=rows.index[at], groups=np.arange(len(at)))
     decoder = sae.W_dec[:, : sae.d_in].double()

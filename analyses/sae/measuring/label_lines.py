@@ -41,9 +41,7 @@ def probing_lines(
     """
     if rows.store is None:
         raise ValueError(f"label={label!r} needs a store, whose rows have labels")
-    chosen = plan(
-        rows.store, label, task="class", folds=FOLDS, max_rows=PROBED_ROWS, seed=seed
-    )
+    chosen = plan(rows.store, label, task="class", folds=FOLDS, max_rows=PROBED_ROWS, seed=seed)
     notes += chosen.notes
     sae = candidates["sae"]
     device = sae.W_enc.device

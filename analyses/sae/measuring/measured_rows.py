@@ -125,7 +125,8 @@ def measured_rows(
     notes: list[str] = []
     if isinstance(data, Store):
         reads, writes = _named(data, reads), _named(data, writes)
-        x, y = tuple(data[one] for one in reads), tuple(data[one] for one in writes)
+        x: tuple[Any, ...] = tuple(data[one] for one in reads)
+        y: tuple[Any, ...] = tuple(data[one] for one in writes)
         count = len(data)
     else:
         x, y = _held(data, reads, writes)
@@ -187,7 +188,11 @@ def _held(
 
 
 def _check_widths(
-    sae: SAE, x: tuple[Any, ...], y: tuple[Any, ...], reads: tuple[str, ...], writes: tuple[str, ...]
+    sae: SAE,
+    x: tuple[Any, ...],
+    y: tuple[Any, ...],
+    reads: tuple[str, ...],
+    writes: tuple[str, ...],
 ) -> None:
     for sources, wanted, names, what in (
         (x, sae.d_in, reads, "reads"),

@@ -94,22 +94,21 @@ class SAEFinding(Finding):
         if lines.empty:
             return []
         one = lines.iloc[0]
-        return [
+        told = (
             f"One latent tells a class of {one['part']} with a balanced accuracy of "
             f"{one['value']:.2f}{spoken(one['ci_low'], one['ci_high'], '.2f')}, one dimension of the "
             f"activation with {one['baseline']:.2f} (all of them {one['ceiling']:.2f}, shuffled "
             f"labels {one['null_mean']:.2f})"
-        ]
+        )
+        return [told]
 
     def _absorbed(self) -> list[str]:
         lines = self.measures[self.measures["key"] == "absorption_fraction"]
         if lines.empty or isnan(lines.iloc[0]["value"]):
             return []
         one, letters = lines.iloc[0], int((self.table["group"] == "letters").sum())
-        return [
-            f"Of {letters} first letter{'s' * (letters != 1)}, {one['value']:.1%} is absorbed"
-            f"{_spoken(one)}"
-        ]
+        told = f"Of {letters} first letter{'s' * (letters != 1)}, {one['value']:.1%} is absorbed"
+        return [told + _spoken(one)]
 
     @property
     def latents(self) -> int:

@@ -17,7 +17,9 @@ def row_notes(sae: SAE, sums: Mapping[str, Accumulator], rows: MeasuredRows) -> 
     one = sums["sae"]
     l0, n = float(one.values()["l0"][0]), one.rows
     if rows.store is not None and sae.about.get("store_key") == rows.store.key:
-        found.append("these are rows it was trained on; other texts show what it has learnt of them")
+        found.append(
+            "these are rows it was trained on; other texts show what it has learnt of them"
+        )
     if l0 >= sae.d_out:
         found.append(
             f"L0 is {l0:,.0f} at a width of {sae.d_out}: the codes are not sparse, and as many "

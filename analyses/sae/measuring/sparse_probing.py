@@ -67,7 +67,8 @@ def sparse_probing(
     test = np.arange(plan.bounds[0], plan.bounds[1])
     train = np.arange(plan.bounds[1], plan.bounds[-1])
     classes = _commonest(plan.values[train])
-    shuffled = shuffled_labels(plan.values[train], plan.groups[train], draws=NULLS, seed=seed)
+    owners = _renumbered(plan.groups[train])
+    shuffled = shuffled_labels(plan.values[train], owners, draws=NULLS, seed=seed)
     bootstrap = GroupBootstrap(_renumbered(plan.groups[test]), seed=seed)
     truth = plan.values[test][None] == classes[:, None]
     everything = replace(rows, index=plan.index, groups=plan.groups)
@@ -131,7 +132,11 @@ def _scored(said: NDArray[np.bool_], truth: NDArray[np.bool_], bootstrap: GroupB
     drawn = bootstrap.times.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         rates = [(both @ drawn.T) / (there @ drawn.T) for both, there in hits]
-    low, high = np.nanpercentile(np.nanmean((rates[0] + rates[1]) / 2, axis=0), [2.5, 97.5])
+        usual = sum(both.sum(1) / there.sum(1) for both, there in hits) / 2
+    # A draw without a rare class keeps its usual score: without it the mean would be another one.
+    scores = (rates[0] + rates[1]) / 2
+    scores = np.where(np.isnan(scores), usual[:, None], scores)
+    low, high = np.percentile(np.nanmean(scores, axis=0), [2.5, 97.5])
     null = whole[1:]
     return Probed(
         value=float(whole[0]),

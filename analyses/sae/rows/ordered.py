@@ -58,7 +58,11 @@ class OrderedRows(Rows):
             self.close()
             self._size = size
             self._plan = self._read(self.order(self._served, size))
-        rows = next(self._plan)
+        try:
+            rows = next(self._plan)
+        except BaseException:
+            self.close()  # a generator that raised is over; the next call reads the batch again
+            raise
         self._served += size
         return rows
 

@@ -16,6 +16,7 @@ from layerscope.cli import lenses as lenses
 from layerscope.cli import planes as planes
 from layerscope.cli import probes as probes
 from layerscope.cli import reports as reports
+from layerscope.cli import sae as sae
 from layerscope.cli import surveys as surveys
 from layerscope.cli import what_if as what_if
 from layerscope.cli import words as words

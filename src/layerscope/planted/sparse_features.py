@@ -80,7 +80,8 @@ def sparse_features(
 def zipf(features: int, least: float, most: float) -> Tensor:
     """Probabilities ``[features]`` that fall with a power of the rank, from `most` to `least`."""
     exponent = math.log(most / least) / math.log(features)
-    return most * torch.arange(1, features + 1).float() ** -exponent
+    ranks = torch.arange(1, features + 1, dtype=torch.float32)
+    return most * ranks.pow(-exponent)
 
 
 def _directions(width: int, count: int, orthonormal: bool, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,8 @@ ROWS = 200
 """Rows a page shows; the rest is in the CSV."""
 CSV_BYTES = 400_000
 """Larger tables are not carried along: a report is mailed, a saved finding holds everything."""
+LIST_CHARS = 1000
+"""Longer lists, in a cell, are no longer read."""
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 # Tokens are often nothing but a line break, which a cell would swallow.
@@ -43,9 +45,9 @@ class TableView:
 def view(table: pd.DataFrame) -> TableView:
     """The table's index, unless it only counts rows, and its columns, ready to print.
 
-    Columns of lists are left out: a cell cannot show them, and the saved finding holds them.
+    A column of long lists is left out: no cell can show it, and the saved finding holds it.
     """
-    frame = _flat(_with_named_index(table))
+    frame = _readable(_with_named_index(table))
     shown = frame.iloc[:ROWS]
     columns = tuple(
         Column(str(name), _is_numeric(frame.iloc[:, i])) for i, name in enumerate(frame)
@@ -126,16 +128,12 @@ def _is_numeric(column: pd.Series[Any]) -> bool:
     return is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype)
 
 
-def _flat(frame: pd.DataFrame) -> pd.DataFrame:
-    def nested(column: pd.Series[Any]) -> bool:
-        known = column.dropna() if column.dtype == object else column.iloc[:0]
-        return (
-            len(known) > 0
-            and not isinstance(known.iloc[0], str | bytes)
-            and hasattr(known.iloc[0], "__len__")
-        )
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    def whole(column: pd.Series[Any]) -> bool:
+        parts = [x for x in column.iloc[:ROWS] if not isinstance(x, str)]
+        return column.dtype == object and any(len(str(x)) > LIST_CHARS for x in parts)
 
-    return frame.iloc[:, [i for i in range(frame.shape[1]) if not nested(frame.iloc[:, i])]]
+    return frame.iloc[:, [i for i in range(frame.shape[1]) if not whole(frame.iloc[:, i])]]
 
 
 def _with_named_index(table: pd.DataFrame) -> pd.DataFrame:

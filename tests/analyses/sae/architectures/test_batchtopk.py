@@ -24,6 +24,12 @@ def test_k_codes_per_row_on_average_and_exactly(
     assert loss.l0.tolist() == [1, 3, 7]
 
 
+def test_k_is_a_mean_and_may_be_broken(make_weights: Any, make_moment: Any) -> None:
+    architecture = BatchTopK(k=(1.22, 3.5))  # type: ignore[arg-type]
+    loss = architecture.loss(make_weights(group=2), rows(), rows(), make_moment(2, 24))
+    assert loss.l0.tolist() == pytest.approx([61 / 50, 3.5])
+
+
 def test_fewer_where_fewer_are_positive(make_weights: Any, make_moment: Any) -> None:
     weights = make_weights(group=1)
     with torch.no_grad():

@@ -72,8 +72,8 @@ def test_a_crosscoder_of_two_sites() -> None:
             r"2 values for a group of 3",
         ),
         ("relu", {"l1": -1.0}, ValueError, r"l1=\(-1.0,\): give numbers of at least 0"),
-        ("batchtopk", {"k": 0}, ValueError, r"k=\(0,\): give whole numbers of at least 1"),
-        ("matryoshka", {"k": 2.5}, ValueError, r"k=\(2.5,\): give whole numbers"),
+        ("batchtopk", {"k": 0}, ValueError, r"k=\(0,\): give numbers of at least 1"),
+        ("topk", {"k": 2.5}, ValueError, r"k=\(2.5,\): give whole numbers"),
         ("gated", {"l1": "much"}, ValueError, r"l1=\('much',\)"),
         ("jumprelu", {"l0": 0}, ValueError, r"l0=\(0,\): give numbers"),
         (

@@ -132,7 +132,7 @@ def naive_jumprelu(
     bandwidth: float,
     to_input: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    threshold = one.leaves["threshold"]
+    threshold = 10 * one.leaves["slow_threshold"]
     width = bandwidth * one.pre.detach().std()
     pre = one.pre if to_input else one.pre.detach()
     # A ramp of this slope has the step's assumed derivative; its value is taken off again.
@@ -311,6 +311,8 @@ def extras(
     """Those of the architecture, moved off their start so that nothing cancels."""
     started = architecture.extra(weights, x)
     return {
-        name: (tensor + 0.4 * torch.rand(tensor.shape, generator=own)).detach().requires_grad_()
+        name: (tensor + (0.04 if "slow" in name else 0.4) * torch.rand(tensor.shape, generator=own))
+        .detach()
+        .requires_grad_()
         for name, tensor in started.items()
     }

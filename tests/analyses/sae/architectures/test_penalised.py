@@ -10,7 +10,7 @@ import torch
 from layerscope.analyses.sae.architectures.crosscoder import Crosscoder
 from layerscope.analyses.sae.architectures.dense import preactivations
 from layerscope.analyses.sae.architectures.gated import Gated
-from layerscope.analyses.sae.architectures.jumprelu import JumpReLU
+from layerscope.analyses.sae.architectures.jumprelu import JumpReLU, thresholds
 from layerscope.analyses.sae.architectures.relu import ReLU, ReLUApril
 
 
@@ -188,7 +188,7 @@ def test_above_the_aim_thresholds_rise_and_below_they_fall(
         # A strength that leaves the error no say.
         architecture = JumpReLU(l0=(aim,), strength=(1e4,), bandwidth=0.3)
         loss = architecture.loss(weights, rows(), rows(), make_moment(1, 24))
-        (gradient,) = torch.autograd.grad(loss.total.sum(), [weights.extra["threshold"]])
+        (gradient,) = torch.autograd.grad(loss.total.sum(), [weights.extra["slow_threshold"]])
         felt = gradient[gradient != 0]
         assert len(felt) > 12
         assert bool((-felt.sign() == sign).all())
@@ -197,12 +197,15 @@ def test_above_the_aim_thresholds_rise_and_below_they_fall(
 def test_thresholds_are_raw_float32_and_stay_at_or_above_zero(make_weights: Any) -> None:
     architecture = JumpReLU()
     weights = learnt(make_weights(group=1), architecture, rows())
-    assert list(weights.extra) == ["threshold"]
-    assert weights.extra["threshold"].dtype == torch.float32
+    assert thresholds(weights).dtype == torch.float32
+    # Not a logarithm: half the parameter is half the threshold.
+    first = thresholds(weights).clone()
+    weights.extra["slow_threshold"].data.mul_(0.5)
+    torch.testing.assert_close(thresholds(weights), first / 2)
     with torch.no_grad():
-        weights.extra["threshold"][0, :2] = torch.tensor([-1.0, 2.0])
+        weights.extra["slow_threshold"][0, :2] = torch.tensor([-1.0, 2.0])
     architecture.after_step(weights)
-    assert weights.extra["threshold"][0, :2].tolist() == [0, 2]
+    assert thresholds(weights)[0, :2].tolist() == [0, 20]
 
 
 def test_the_bandwidth_follows_the_scale_of_the_rows(make_weights: Any, make_moment: Any) -> None:
@@ -216,7 +219,7 @@ def test_the_bandwidth_follows_the_scale_of_the_rows(make_weights: Any, make_mom
             weights.b_dec.zero_()
         weights = learnt(weights, architecture, scale * rows())
         loss = architecture.loss(weights, scale * rows(), scale * rows(), make_moment(1, 24))
-        (gradient,) = torch.autograd.grad(loss.total.sum(), [weights.extra["threshold"]])
+        (gradient,) = torch.autograd.grad(loss.total.sum(), [weights.extra["slow_threshold"]])
         near.append(gradient != 0)
     assert torch.equal(*near)
     assert int(near[0].sum()) > 10
@@ -228,7 +231,7 @@ def test_dead_latents_are_drawn_to_their_threshold_with_tanh(
     architecture = JumpReLU(penalty="tanh", strength=(0.0,))
     weights = learnt(make_weights(group=1), architecture, rows())
     with torch.no_grad():
-        weights.extra["threshold"].fill_(1e3)
+        weights.extra["slow_threshold"].fill_(1e2)
     dead = torch.zeros(1, 24, dtype=torch.bool)
     dead[0, 3] = True
     architecture.loss(weights, rows(), rows(), make_moment(dead)).total.sum().backward()
@@ -245,7 +248,7 @@ def test_exported_jumprelu_codes_are_those_of_the_training(
     sae = architecture.export(weights, 0, make_moment(1, 24))
     codes = sae.encode(rows()[0])
     pre = preactivations(weights, rows(), True)[0]
-    wanted = pre * (pre > weights.extra["threshold"][0])
+    wanted = pre * (pre > thresholds(weights)[0])
     torch.testing.assert_close(codes, wanted, rtol=1e-5, atol=1e-5)
     loss = architecture.loss(weights, rows(), rows(), make_moment(1, 24))
     error = (rows()[0] - sae(rows()[0])).square().sum(-1).mean()

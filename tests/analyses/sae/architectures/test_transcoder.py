@@ -94,9 +94,9 @@ def test_thresholds_within_are_kept_above_zero(make_weights: Any) -> None:
     architecture = by_name("transcoder", inner="jumprelu")
     weights = started(make_weights(group=1), architecture, rows())
     with torch.no_grad():
-        weights.extra["threshold"].fill_(-1.0)
+        weights.extra["slow_threshold"].fill_(-1.0)
     architecture.after_step(weights)
-    assert weights.extra["threshold"].abs().max() == 0
+    assert weights.extra["slow_threshold"].abs().max() == 0
 
 
 def test_a_bias_of_another_site_cannot_be_subtracted() -> None:

@@ -84,9 +84,10 @@ def test_normalised_activations(write, arrays, x, agrees, draw, torched, stored)
     agrees(load(write(arrays, **more)), x, *forward(x, arrays, mean=mean, scale=scale))
 
 
-def test_nan_means_not_normalised(write, arrays, x, agrees) -> None:
-    nan = torch.full((L, D), torch.nan)
-    more = {"activation_mean": nan, "activation_std": nan, "activation_global_scale": torch.ones(L)}
+@pytest.mark.parametrize("unknown", ["activation_mean", "activation_std"])
+def test_nan_means_not_normalised(write, arrays, x, agrees, unknown) -> None:
+    known = {"activation_mean": torch.ones(L, D), "activation_std": torch.ones(L, D)}
+    more = known | {unknown: torch.full((L, D), torch.nan)}
     agrees(load(write(arrays, **more)), x, *forward(x, arrays))
 
 

@@ -98,9 +98,3 @@ def test_missing_and_misshapen_keys_are_named(tmp_path, arrays, draw, key) -> No
     folder = write_npz(tmp_path / "misshapen", arrays | {key: draw(2, 3, 4)})
     with pytest.raises(ValueError, match=rf"params\.npz: '{key}' has shape \[2, 3, 4\]"):
         load(folder)
-
-
-def test_objects_in_an_npz_are_not_run(tmp_path, arrays) -> None:
-    np.savez(tmp_path / "params.npz", W_enc=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="is damaged or holds Python objects"):
-        load(tmp_path)

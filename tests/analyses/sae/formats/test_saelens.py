@@ -226,8 +226,15 @@ def test_the_scale_of_a_checkpoint_is_folded_in(write, x, agrees) -> None:
     agrees(load(folder), x, f, (f @ a["W_dec"] + a["b_dec"]) / 2.5)
 
 
-def test_a_scale_that_nothing_tells_is_said(write) -> None:
-    folder, _ = write({"normalize_activations": "expected_average_only_in"})
+def test_transcoders_subtract_nothing(write, x, agrees) -> None:
+    folder, a = write({"architecture": "transcoder"})
+    f = np.maximum(pre(x, a, subtract=False), 0)
+    agrees(load(folder), x, f, f @ a["W_dec"] + a["b_dec"])
+
+
+@pytest.mark.parametrize("named", ["expected_average_only_in", True])
+def test_a_scale_that_nothing_tells_is_said(write, named) -> None:
+    folder, _ = write({"normalize_activations": named})
     with pytest.warns(UserWarning, match=r"cfg\.json: rows were normalised in training \(expected"):
         load(folder)
 

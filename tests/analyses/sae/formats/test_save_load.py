@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -75,7 +76,9 @@ def test_a_stopped_save_leaves_no_sae(sae, tmp_path, monkeypatch, stopped_at, be
         save(sae, tmp_path, overwrite=True)
     assert not (tmp_path / "cfg.json").exists()
     assert [name for name in os.listdir(tmp_path) if name.endswith(".part")] == []
-    with pytest.raises(ValueError, match=r"lies without its cfg\.json|is no SAE of a known format"):
+    weights = (tmp_path / "sae_weights.safetensors").exists()
+    words = r"lies without its cfg\.json" if weights else "is no SAE of a known format"
+    with pytest.raises(ValueError, match=words):
         load(tmp_path)
 
 
@@ -115,6 +118,23 @@ def test_an_empty_folder(tmp_path) -> None:
 def test_an_unknown_format(sae, tmp_path) -> None:
     with pytest.raises(ValueError, match="format 'saelen'; there are saelens, sparsify"):
         load(save(sae, tmp_path), "saelen")
+
+
+def test_k_is_not_ignored(sae, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"\(saelens\) says itself how many .*: leave out k=9"):
+        load(save(sae, tmp_path), k=9)
+
+
+def test_a_class_is_not_ignored(sae, tmp_path) -> None:
+    with pytest.raises(ValueError, match="'saelens:TopK': only dictionary_learning has classes"):
+        load(save(sae, tmp_path), "saelens:TopK")
+
+
+def test_one_precision_for_all(sae, tmp_path) -> None:
+    save(sae, tmp_path)
+    tensors = {name: x.double() if x.ndim == 1 else x for name, x in sae.named_parameters()}
+    save_file(tensors, tmp_path / "sae_weights.safetensors")
+    assert {x.dtype for x in load(tmp_path).parameters()} == {torch.float32}
 
 
 def test_unknown_keys_are_shown(tmp_path) -> None:
@@ -171,8 +191,16 @@ def test_objects_in_a_pytorch_file_are_not_run(tmp_path, monkeypatch, name) -> N
 
 def test_a_plain_pickle_is_not_run(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "ae.pt").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "ae.pt").write_bytes(pickle.dumps(Bomb(), protocol=2))
     with pytest.raises(ValueError, match=r"ae\.pt holds more than tensors|no PyTorch file"):
+        load(tmp_path)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_objects_in_a_numpy_archive_are_not_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "params.npz", W_enc=np.array([Bomb()], dtype=object))
+    with pytest.raises(ValueError, match=r"params\.npz is damaged or holds Python objects"):
         load(tmp_path)
     assert not (tmp_path / "exploded").exists()
 

@@ -125,11 +125,11 @@ def test_blanks_that_tokens_lack_and_words_that_were_left_out(tmp_path: Path) ->
     assert one["tokens"] == ["the", " old", "  man", " … here"]
 
 
-def test_bytes_of_one_character_are_written_as_the_tokenizer_does(tmp_path: Path) -> None:
+def test_of_the_bytes_of_one_character_the_last_shows_it(tmp_path: Path) -> None:
     rows = frame([(0, 1), (1, 2), (1, 2), (2, 3)], "aéb").assign(
         token=["a", "<0xC3>", "<0xA9>", "b"]
     )
-    assert single(tmp_path, rows)["tokens"] == ["a", "é", " <0xA9>", "b"]
+    assert single(tmp_path, rows)["tokens"] == ["a", "", "é", "b"]
 
 
 def test_rows_without_texts_have_their_numbers(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_a_window_says_each_number_and_marks_its_token() -> None:
     )
 
 
+def test_a_token_of_no_characters_can_be_seen_where_it_counts() -> None:
+    html = window(["", "", "é"], [0.0, 1.0, 0.0], 2, 1.0)
+    assert html.startswith('<mark style="--a:0.55" title="1.00">·<span')
+    assert window([""], [0.0], 0, 1.0) == "<b>·</b>"
+
+
 @pytest.mark.parametrize(
     ("token", "shown"),
     [

@@ -19,9 +19,7 @@ def material(make_store):
     """Three classes on three of twelve orthogonal features, in a rotated space of 12 dimensions."""
     drawn = torch.Generator().manual_seed(0)
     label = torch.randint(3, (1500,), generator=drawn)
-    features = torch.rand(1500, 12, generator=drawn) * (
-        torch.rand(1500, 12, generator=drawn) < 0.3
-    )
+    features = torch.rand(1500, 12, generator=drawn) * (torch.rand(1500, 12, generator=drawn) < 0.3)
     features[:, :3] = torch.nn.functional.one_hot(label, 3) * (
         0.5 + torch.rand(1500, 1, generator=drawn)
     )
@@ -46,12 +44,12 @@ def test_planted_latents_say_it_all_and_single_dimensions_do_not(material) -> No
     assert found["sae", 1].value == 1.0
     assert (found["sae", 1].low, found["sae", 1].high) == (1.0, 1.0)
     assert found["sae", 1].null_mean == pytest.approx(0.5, abs=0.05)
-    assert found["residual", 1].value < 0.85
+    assert found["residual", 1].value < 0.95
     assert found["residual", 1].low < found["residual", 1].value < found["residual", 1].high
     assert found["residual", 5].value > found["residual", 1].value
     assert np.isnan(found["residual", 1].null_mean)
     full = full_probe(rows, chosen, lambda x: x, 12, CPU)
-    assert full.value > found["residual", 5].value
+    assert full.value >= found["residual", 5].value > 0.95
     assert full.n == chosen.bounds[1]
 
 

@@ -99,6 +99,15 @@ def test_a_subtracted_bias_moves_into_the_encoder_where_units_differ(skip: bool)
     assert relative(folded(x), outputs.inverse(trained(inputs(x)))) < 1e-5
 
 
+def test_a_skip_path_with_a_subtracted_bias_in_the_same_units() -> None:
+    """The shift of the skip path belongs to the output's bias alone, so the encoder keeps its own."""
+    x, trained = rows(), sae("relu", W_skip=torch.randn(D, D, generator=random(1)))
+    units = fit("scale", x)
+    folded = fold(trained, units)
+    assert relative(folded.encode(x), trained.encode(units(x))) < 1e-6
+    assert relative(folded(x), units.inverse(trained(units(x)))) < 1e-5
+
+
 def test_crosscoders_fold_each_part() -> None:
     x = torch.cat([rows(4), rows(6, seed=2) * 30], 1)
     units = side_by_side([fit("scale", x[:, :4]), fit("scale", x[:, 4:])])

@@ -52,6 +52,12 @@ def test_a_start_on_a_row_that_is_not_the_median_is_left() -> None:
     assert found[0] < -0.5
 
 
+def test_a_start_on_rows_that_are_the_median_stays_there() -> None:
+    """The others pull with 0.41 to the left, the three at the mean hold with 3."""
+    rows = torch.tensor([[0.0, 0.0]] * 3 + [[2.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]])
+    assert torch.equal(geometric_median(rows), torch.zeros(2))
+
+
 def test_a_heavy_row_holds() -> None:
     """More than half of the rows on one point: that point is the median, whatever the others."""
     rows = torch.cat([torch.full((60, 3), 2.0), torch.randn(50, 3) * 100])
