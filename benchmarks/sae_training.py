@@ -31,7 +31,7 @@ from layerscope.analyses.sae.rows.open import rows_of
 from layerscope.analyses.sae.rows.source import Rows
 from layerscope.store import Store
 
-PEER = Path(__file__).parent / "sae_peer_saelens.py"
+PEER = Path(__file__).parent / "_sae_peer_saelens.py"
 SITE = "blocks.0.resid_post"
 
 

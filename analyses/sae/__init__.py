@@ -12,6 +12,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from layerscope.analyses.sae.architectures.afa import AFA as AFA
+    from layerscope.analyses.sae.architectures.batchtopk import BatchTopK as BatchTopK
+    from layerscope.analyses.sae.architectures.crosscoder import Crosscoder as Crosscoder
+    from layerscope.analyses.sae.architectures.gated import Gated as Gated
+    from layerscope.analyses.sae.architectures.jumprelu import JumpReLU as JumpReLU
+    from layerscope.analyses.sae.architectures.matryoshka import Matryoshka as Matryoshka
+    from layerscope.analyses.sae.architectures.relu import ReLU as ReLU
+    from layerscope.analyses.sae.architectures.relu import ReLUApril as ReLUApril
+    from layerscope.analyses.sae.architectures.topk import TopK as TopK
+    from layerscope.analyses.sae.architectures.transcoder import Transcoder as Transcoder
     from layerscope.analyses.sae.evaluate import evaluate as evaluate
     from layerscope.analyses.sae.features import features as features
     from layerscope.analyses.sae.formats.save_load import load as load
@@ -22,6 +32,16 @@ if TYPE_CHECKING:
 
 _PACKAGE = "layerscope.analyses.sae"
 _HOME = {
+    "AFA": f"{_PACKAGE}.architectures.afa",
+    "BatchTopK": f"{_PACKAGE}.architectures.batchtopk",
+    "Crosscoder": f"{_PACKAGE}.architectures.crosscoder",
+    "Gated": f"{_PACKAGE}.architectures.gated",
+    "JumpReLU": f"{_PACKAGE}.architectures.jumprelu",
+    "Matryoshka": f"{_PACKAGE}.architectures.matryoshka",
+    "ReLU": f"{_PACKAGE}.architectures.relu",
+    "ReLUApril": f"{_PACKAGE}.architectures.relu",
+    "TopK": f"{_PACKAGE}.architectures.topk",
+    "Transcoder": f"{_PACKAGE}.architectures.transcoder",
     "SAE": f"{_PACKAGE}.sae",
     "evaluate": f"{_PACKAGE}.evaluate",
     "features": f"{_PACKAGE}.features",
@@ -31,7 +51,25 @@ _HOME = {
     "train_together": f"{_PACKAGE}.train",
 }
 
-__all__ = ["SAE", "evaluate", "features", "load", "save", "train", "train_together"]
+__all__ = [
+    "AFA",
+    "SAE",
+    "BatchTopK",
+    "Crosscoder",
+    "Gated",
+    "JumpReLU",
+    "Matryoshka",
+    "ReLU",
+    "ReLUApril",
+    "TopK",
+    "Transcoder",
+    "evaluate",
+    "features",
+    "load",
+    "save",
+    "train",
+    "train_together",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -208,6 +208,9 @@ class SAE(nn.Module):
         for name in needed.get(self.activation, ()):
             if getattr(self, name) is None:
                 raise ValueError(f"activation {self.activation!r} needs {name}, which is missing")
+        if self.threshold is not None and bool((self.threshold < 0).any()):
+            lowest = float(self.threshold.min())
+            raise ValueError(f"threshold goes down to {lowest:.4g}: codes are zero or positive")
         if self.k is not None and not 1 <= self.k <= self.n_latents:
             raise ValueError(f"k = {self.k} of {self.n_latents:,} latents: choose 1 to that many")
 

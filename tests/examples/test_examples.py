@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -52,3 +53,13 @@ def test_gru_letters(shared_data: Path) -> None:
     assert table.loc["letter 0 back", "enc_emb"] > 0.99
     assert table.loc["letter 1 back", "enc"] > table.loc["letter 1 back", "enc_emb"]
     assert table.loc["letter 1 back", "enc"] > table.loc["letter 4 back", "enc"]
+
+
+def test_sparse_autoencoder(shared_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "latents.html"
+    model, texts = shared_data / "stories260K" / "hf", shared_data / "text_tinystories"
+    few = tmp_path / "few.json"
+    few.write_text(json.dumps(json.loads((texts / "tinystories_500.json").read_text())[:60]))
+    said = example("sparse_autoencoder").main(str(model), str(few), str(out), tokens=100_000)
+    assert "its direction raises" in said
+    assert out.stat().st_size > 100_000

@@ -47,7 +47,8 @@ class Moment:
     """Dead latents of the SAE that has most of them."""
     threshold: Tensor
     """[group] float64, smoothed smallest active code (BatchTopK); a loss may write into it."""
-    step: int = 0
+    steps: int = 0
+    """Batches seen."""
     warm: float = 1.0
     """0 to 1 while the sparsity penalty is warmed up."""
     _wide: Tensor | None = field(default=None, repr=False)

@@ -50,7 +50,9 @@ class BatchTopK(TopK):
 
     def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
         # The smallest selected code equals the threshold, and above it is what JumpReLU keeps.
-        threshold = moment.threshold[member].float()
+        # The average started at 0; after few steps it has not forgotten that (as Adam's moments).
+        whole = 1 - (1 - SMOOTHING) ** moment.steps
+        threshold = (moment.threshold[member] / max(whole, SMOOTHING)).float()
         below = torch.nextafter(threshold, torch.full_like(threshold, -torch.inf))
         return SAE(
             weights.encoder[member].T,

@@ -24,7 +24,8 @@ def keep(
     """Write each SAE with its history; then say that all are there, and drop the checkpoint."""
     places = [folder if len(saes) == 1 else folder / place for place in _places(names)]
     for sae, place in zip(saes, places, strict=True):
-        save(sae, place)
+        # What lies there is this training's: the plan was compared before.
+        save(sae, place, overwrite=True)
         if sae.history is not None:
             sae.history.save(place / HISTORY)
     named = [str(place.relative_to(folder)) for place in places]

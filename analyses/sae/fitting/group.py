@@ -48,7 +48,7 @@ class Group:
         """One batch of raw rows by site: the loss, and the variance of the targets [group or 1]."""
         x, y = self.inputs(rows)
         moment = self._moment
-        moment.step, moment.warm = number, self._schedule.penalty(number)
+        moment.steps, moment.warm = number + 1, self._schedule.penalty(number)
         half = self.plan.precision == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
             loss = self.plan.architecture.loss(self.weights, x, y, moment)
@@ -79,8 +79,9 @@ class Group:
         return weights | self._optimiser.state() | rest | self.inputs.state()
 
     @torch.no_grad()
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up what `state` gave."""
+    def restore(self, state: dict[str, Tensor], steps: int) -> None:
+        """Take up what `state` gave after so many steps."""
+        self._moment.steps = steps
         for name, tensor in self.weights.named().items():
             tensor.copy_(state[f"weights.{name}"])
         self._optimiser.restore(state)

@@ -142,7 +142,7 @@ class Training:
         Checkpoint(tensors, done, self.history).write(self._folder, self._header)
 
     def _take_up(self, found: Checkpoint) -> None:
-        self.group.restore(found.tensors)
+        self.group.restore(found.tensors, found.step)
         prefix = "rows."
         mine = {n: t for n, t in found.tensors.items() if n.startswith(prefix)}
         self._rows.restore({name.removeprefix(prefix): tensor for name, tensor in mine.items()})

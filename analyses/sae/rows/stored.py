@@ -74,12 +74,7 @@ class StoredRows(OrderedRows):
         if self._on_device is not None:
             yield from (self._gathered(self._on_device, index) for index in order)
             return
-        calls = ahead(partial(self._from_disk, index) for index in order)
-        try:
-            for batch in calls:
-                yield self._sent(batch)
-        finally:
-            calls.close()  # type: ignore[attr-defined]
+        yield from map(self._sent, ahead(partial(self._from_disk, index) for index in order))
 
     def _at(self, index: Index) -> Read:
         return self._sent(self._from_disk(index))

@@ -80,13 +80,12 @@ def sparse_features(
 def zipf(features: int, least: float, most: float) -> Tensor:
     """Probabilities ``[features]`` that fall with a power of the rank, from `most` to `least`."""
     exponent = math.log(most / least) / math.log(features)
-    ranks = torch.arange(1, features + 1, dtype=torch.float32)
-    return most * ranks.pow(-exponent)
+    return most * torch.arange(1, features + 1, dtype=torch.float32).pow(-exponent)
 
 
 def _directions(width: int, count: int, orthonormal: bool, generator: torch.Generator) -> Tensor:
     if orthonormal and count > width:
         raise ValueError(f"{count} orthonormal directions in {width} dimensions cannot be made")
     drawn = torch.randn(width, count, generator=generator, dtype=torch.float64)
-    made = torch.linalg.qr(drawn)[0] if orthonormal else drawn / drawn.norm(dim=0)
+    made: Tensor = torch.linalg.qr(drawn)[0] if orthonormal else drawn / drawn.norm(dim=0)
     return made.T.float().contiguous()

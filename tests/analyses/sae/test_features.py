@@ -101,6 +101,7 @@ def test_asked_latents_come_alone_and_in_order(known_words: Any) -> None:
 
 def test_words_find_latents(known_words: Any, found: FeaturesFinding) -> None:
     assert set(found.find("noun")["latent"]) == {0, 1}
+    assert set(found.find("  Noun")["latent"]) == {0, 1}
     assert 3 in set(found.find("run")["latent"]) or 3 in set(found.find("sit")["latent"])
     assert found.find("5")["latent"].tolist() == [5]
     assert len(found.find("nou ")) == 0  # a blank asks for the whole word

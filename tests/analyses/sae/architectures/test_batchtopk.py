@@ -86,7 +86,7 @@ def test_the_exported_sae_selects_what_training_selected(
     for member, k in ((0, 2), (1, 5)):
         border = pre[member].flatten().sort(descending=True).values[k * 50 - 1]
         # The smallest selected code is the threshold itself, and JumpReLU keeps what lies above.
-        moment.threshold[member] = border.double()
+        moment.threshold[member], moment.steps = border.double(), 10_000
         sae = architecture.export(weights, member, moment)
         assert sae.activation == "jumprelu"
         assert sae.threshold is not None
@@ -96,6 +96,19 @@ def test_the_exported_sae_selects_what_training_selected(
         assert int((pre[member] > sae.threshold).sum()) == 50 * k
         close = (sae.encode(x[0]) > 0) != (pre[member] >= border)
         assert int(close.sum()) <= 1
+
+
+def test_a_short_training_exports_the_threshold_it_had(
+    make_weights: Any, make_moment: Any
+) -> None:
+    weights, moment = make_weights(group=1), make_moment(1, 24)
+    for _ in range(20):
+        follow(moment.threshold, torch.tensor([[[3.0, 2.0], [5.0, 0.0]]]))
+    moment.steps = 20
+    assert float(moment.threshold[0]) < 0.4  # still close to where the average began
+    sae = BatchTopK(k=(2,)).export(weights, 0, moment)
+    assert sae.threshold is not None
+    assert float(sae.threshold[0]) == pytest.approx(2.0, rel=1e-6)
 
 
 def test_before_any_batch_the_exported_threshold_is_zero(

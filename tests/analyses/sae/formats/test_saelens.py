@@ -226,6 +226,23 @@ def test_the_scale_of_a_checkpoint_is_folded_in(write, x, agrees) -> None:
     agrees(load(folder), x, f, (f @ a["W_dec"] + a["b_dec"]) / 2.5)
 
 
+@pytest.mark.parametrize("subtract", [True, False])
+def test_the_whitening_of_a_gated_checkpoint_is_folded_in(
+    write, x, agrees, draw, torched, subtract
+) -> None:
+    """Gate and magnitude have biases of their own, and both see the mean."""
+    gates = {"b_gate": draw(F), "r_mag": draw(F), "b_mag": draw(F)}
+    cfg = {"architecture": "gated", "apply_b_dec_to_input": subtract}
+    folder, a = write(cfg, drop=("b_enc",), **gates)
+    mean, matrix = draw(D), np.eye(D) + draw(D, D, scale=0.1)
+    (folder / "activation_scaler.json").write_text('{"has_whitening": true}')
+    whitening = {"mean": mean, "matrix": matrix, "inverse_matrix": np.linalg.inv(matrix)}
+    save_file(torched(whitening), folder / "activation_whitening.safetensors")
+    inner = ((x - mean) @ matrix - a["b_dec"] * subtract) @ a["W_enc"]
+    f = (inner + a["b_gate"] > 0) * np.maximum(np.exp(a["r_mag"]) * inner + a["b_mag"], 0)
+    agrees(load(folder), x, f, (f @ a["W_dec"] + a["b_dec"]) @ np.linalg.inv(matrix) + mean)
+
+
 def test_transcoders_subtract_nothing(write, x, agrees) -> None:
     folder, a = write({"architecture": "transcoder"})
     f = np.maximum(pre(x, a, subtract=False), 0)

@@ -48,6 +48,9 @@ def test_the_strongest_come_first_and_are_not_drawn_again(known_words: Any) -> N
         assert not {one["row"] for one in top} & {one["row"] for one in drawn}
         assert len(drawn) == (0 if latent == 4 else 8)
     assert examples(known_words)[4] == []  # the dead latent
+    for found in examples(known_words, top=20):  # so many that chance would meet them
+        top = [one["row"] for one in found if one["kind"] == "top"]
+        assert len({one["row"] for one in found}) == len(found) >= len(top)
 
 
 def test_each_quarter_gives_as_many_from_its_own_range(known_words: Any) -> None:

@@ -129,6 +129,8 @@ def test_a_planted_absorber_is_found(make_store, absorbing) -> None:
     found = {one.letter: one for one in letter_absorption(rows, letters, sae)}
     assert set(found) == set("abcde")
     assert found["a"].split == (0,)
+    tokens = np.concatenate([one.tokens for one in found.values()])
+    assert len(np.unique(tokens)) == round(0.3 * 5 * 48)  # only those the probe was not trained on
     held = found["a"].tokens % 2 == 0
     assert held.any()
     if absorbing:

@@ -142,6 +142,17 @@ def test_a_mean_far_from_zero_costs_no_digits() -> None:
     assert far == pytest.approx(near, rel=1e-6)
 
 
+def test_sums_around_another_point_give_the_same_variance() -> None:
+    """The mean of all rows is not that of the rows of one draw of texts."""
+    y, codes, rebuilt = made()
+    found = Accumulator(y.mean(0) + 2, torch.ones(11), torch.zeros(7))
+    found.add(y, codes, rebuilt)
+    one, wanted = only(found), only(of(y, codes, rebuilt))
+    for key in ("explained_variance", "explained_variance_blind_to_offset"):
+        assert one[key] == pytest.approx(wanted[key], rel=1e-10)
+    assert one["r2_around_scalar_mean"] == pytest.approx(wanted["r2_around_scalar_mean"], rel=1e-10)
+
+
 def test_intervals_resample_texts() -> None:
     """Rows of one text that are all alike: as many texts as rows would be far too sure."""
     drawn = torch.Generator().manual_seed(0)

@@ -82,3 +82,12 @@ def test_the_size_of_blocks_changes_nothing(material, monkeypatch) -> None:
     sizes = [len(codes) for _, codes in coded_rows.coded(rows, sae.encode, 12, CPU)]
     assert max(sizes) == 64
     assert sparse_probing(rows, chosen, coders, CPU, ks=(1,)) == whole
+
+
+def test_gaps_are_means_inside_minus_means_outside(material) -> None:
+    store, rows, sae = material
+    members = np.stack([np.arange(1500) % 3 == 0, np.arange(1500) < 400])
+    found = coded_rows.class_gaps(rows, sae.encode, 12, CPU, members)
+    codes = sae.encode(store["here"][:]).double().numpy()
+    wanted = [codes[one].mean(0) - codes[~one].mean(0) for one in members]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)

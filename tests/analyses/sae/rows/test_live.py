@@ -19,9 +19,18 @@ from layerscope.analyses.sae.rows.live import LiveRows
 from layerscope.analyses.sae.rows.producer import AHEAD
 from layerscope.corpus import read
 from layerscope.hooks.edits import edit, zero
-from layerscope.hooks.extract import extract
+from layerscope.hooks.extract import SHARD_BYTES, extract
+from layerscope.hooks.extracting import feeds
 
 SITES = ["blocks.1.resid_post", "blocks.0.mlp_out"]
+
+
+@pytest.fixture(autouse=True)
+def many_shards(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """A pass over these few texts is cut into shards, and these into batches."""
+    monkeypatch.setattr(feeds, "FEWEST_CHARACTERS", 100)
+    monkeypatch.setitem(feeds.BATCH, "cpu", 96)
+    monkeypatch.setitem(SHARD_BYTES, "cpu", 16_384)
 
 
 @pytest.fixture
@@ -252,9 +261,14 @@ def test_edits_belong_inside_paused(live, gpt2) -> None:  # type: ignore[no-unty
         gpt2(torch.zeros(1, 5, dtype=torch.long))
 
 
-def test_two_sources_of_one_model_do_not_meet(live, stored) -> None:  # type: ignore[no-untyped-def]
+def test_two_sources_of_one_model_do_not_meet(live, gpt2, tokenizer, corpus) -> None:  # type: ignore[no-untyped-def]
     one, other = live([SITES[0]], reservoir_rows=100), live([SITES[1]], reservoir_rows=100)
-    kinds = [{row.tobytes() for row in stored[site][:].numpy()} for site in SITES]
+    # A store of each site by itself: which texts share a batch depends on the width of a row.
+    stores = [extract(gpt2, corpus, site, tokenizer=tokenizer, progress=False) for site in SITES]
+    kinds = [
+        {row.tobytes() for row in store[site][:].numpy()}
+        for site, store in zip(SITES, stores, strict=True)
+    ]
     for _ in range(20):
         for source, known in zip((one, other), kinds, strict=True):
             assert all(row.tobytes() in known for row in source.next(40)[0].numpy())
