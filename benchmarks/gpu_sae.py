@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_sae.py [--quick]
 
-Five shapes (width x latents, k), batches of 4,096, 16,384 and 65,536, dense and sparse products,
-float32 and bfloat16 products. The bound is the encoder's product alone, measured at the same shape
+Five shapes (width x latents, k), batches of 4,096, 16,384 and 65,536, dense, compiled dense (by
+torch.compile) and sparse products, float32 and bfloat16. The bound is the encoder's product alone, measured at the same shape
 and precision; no exact step can be faster. `switch` says from how many latents per active one the
 sparse products won, to be compared with `architectures.sparse.PAYS`. Without a GPU the same code
 runs on one small shape, so that it cannot rot; only CUDA figures are saved.
@@ -58,11 +58,11 @@ def main() -> None:
 
 def _lines(shapes: Any, batches: Any, device: torch.device) -> Iterator[dict[str, Any]]:
     for (d, latents, k), batch in product(shapes, batches):
-        for precision, sparse in product(("float32", "bfloat16"), (False, True)):
+        for precision, how in product(("float32", "bfloat16"), ("dense", "compiled", "sparse")):
             line = {"d": d, "latents": latents, "k": k, "batch": batch}
-            line |= {"precision": precision, "sparse": sparse}
+            line |= {"precision": precision, "how": how}
             try:
-                line |= _measured(d, latents, k, batch, precision, sparse, device)
+                line |= _measured(d, latents, k, batch, precision, how, device)
             except torch.cuda.OutOfMemoryError:
                 line["error"] = "out of memory"
             if device.type == "cuda":
@@ -71,7 +71,7 @@ def _lines(shapes: Any, batches: Any, device: torch.device) -> Iterator[dict[str
 
 
 def _measured(
-    d: int, latents: int, k: int, batch: int, precision: str, sparse: bool, device: torch.device
+    d: int, latents: int, k: int, batch: int, precision: str, how: str, device: torch.device
 ) -> dict[str, Any]:
     rows = rows_of(torch.randn(2 * batch, d), device=device)
     sites = [(rows.sites[0],)]
@@ -79,7 +79,7 @@ def _measured(
         rows,
         sites,
         sites,
-        architecture=TopK(k=(k,), sparse=sparse),
+        architecture=TopK(k=(k,), sparse=how == "sparse"),
         k=None,
         l1=None,
         width=latents,
@@ -93,6 +93,9 @@ def _measured(
         precision=precision,
     )
     run = Training(plan, rows, None)
+    if how == "compiled":
+        loss = torch.compile(plan.architecture.loss)
+        object.__setattr__(plan.architecture, "loss", loss)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     step = _seconds(run._step, device)
@@ -137,7 +140,7 @@ def _switch(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Where sparse and dense were both measured: latents per active one, and who won by how much."""
     keys = ("d", "latents", "k", "batch", "precision")
     speeds = {
-        (*(line[key] for key in keys), line["sparse"]): line["tokens_per_second"]
+        (*(line[key] for key in keys), line["how"]): line["tokens_per_second"]
         for line in lines
         if "tokens_per_second" in line
     }
@@ -148,8 +151,8 @@ def _switch(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "times": round(sparse, 2),
         }
         for case in sorted({key[:-1] for key in speeds})
-        if (*case, True) in speeds and (*case, False) in speeds
-        for sparse in (speeds[(*case, True)] / speeds[(*case, False)],)
+        if (*case, "sparse") in speeds and (*case, "dense") in speeds
+        for sparse in (speeds[(*case, "sparse")] / speeds[(*case, "dense")],)
     ]
 
 

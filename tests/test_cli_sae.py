@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,43 @@ def test_train_refuses(
 def test_eval_of_what_is_no_sae_says_so(store: Path, tmp_path: Path) -> None:
     with pytest.raises((ValueError, OSError), match=r"no SAE|not there|no such|is no"):
         CliRunner().invoke(app, ["sae", "eval", str(tmp_path), str(store)], catch_exceptions=False)
+
+
+def test_an_interrupted_training_says_where_it_stands(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from layerscope.analyses.sae.fitting.group import Group
+
+    step = Group.step
+
+    def pressed(self: Group, number: int, batch: Any) -> Any:
+        if number == 3:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, number, batch)
+
+    monkeypatch.setattr(Group, "step", pressed)
+    arguments = ("sae", "train", store, "--layer", 2, "--to", tmp_path / "half", *FEW)
+    done = run(*arguments)
+    assert done.exit_code == 130
+    assert "stopped after 4 of 10 steps; the same call goes on" in done.stderr
+    with pytest.raises(ValueError, match="a training that has not ended; the call that began it"):
+        load(tmp_path / "half")
+    monkeypatch.setattr(Group, "step", step)
+    assert run(*arguments).exit_code == 0
+    history = load(tmp_path / "half").history
+    assert history is not None
+    assert "continued after 4 of 10 steps" in history.notes
+
+
+@pytest.mark.parametrize(
+    ("library", "command"),
+    [
+        ("pass batch=203 or fewer", "pass --batch 203 or fewer"),
+        ("pass tokens=, such as 10", "pass --tokens, such as 10"),
+        ("give tokenizer='gpt2'", "give --tokenizer 'gpt2'"),
+    ],
+)
+def test_errors_speak_the_words_of_the_command(library: str, command: str) -> None:
+    from layerscope.cli import _in_words_of_the_command
+
+    assert _in_words_of_the_command(library) == command

@@ -14,6 +14,7 @@ from torch import nn
 
 from layerscope.analyses.material.drawn_rows import drawn_rows
 from layerscope.analyses.sae.looking.chosen import BY_RULE, COMMON, LEAST, RULES, choose
+from layerscope.analyses.sae.looking.class_control import random_told
 from layerscope.analyses.sae.looking.class_counts import ClassCounts
 from layerscope.analyses.sae.looking.directions_map import LAYOUTS, directions_map
 from layerscope.analyses.sae.looking.examples import examples_of
@@ -87,7 +88,7 @@ def features(
         layout: ``umap`` (by cosine), ``pca`` or ``none``: the map of decoder rows.
         max_rows: Labelled rows that are used at most, drawn at random.
         tokenizer: Object or path, for the tokens of logit effects; None takes the model's own.
-        seed: Of sampled firings, halves, shuffled labels, map and choice.
+        seed: Of sampled firings, halves, shuffled labels, random dictionary, map and choice.
         progress: Whether to show bars.
 
     Returns:
@@ -113,7 +114,8 @@ def features(
     seen = firing(sae, store, sites, top=top, counts=counts, seed=seed, progress=progress)
     table = counted(sae, store, seen)
     if counts is not None and label is not None:
-        table = table.assign(**class_columns(counts.classes(), label))
+        random = random_told(sae, store, sites, seen, counts, seed=seed)
+        table = table.assign(**class_columns(counts.classes(), label, random))
     table = table.assign(**nearest_columns(*nearest(sae.W_dec, NEIGHBOURS)))
     notes = [*store.notes, *([] if counts is None else counts.notes)]
     notes += _mismatch(sae, store, sites, seed)

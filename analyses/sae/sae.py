@@ -149,9 +149,7 @@ class SAE(nn.Module):
         if self.normalise == "none" and self.W_skip is None:
             return written
         if x is None:
-            raise ValueError(
-                f"{self!r} needs the rows themselves to decode: call decode(codes, x)"
-            )
+            raise ValueError(f"{self!r} needs the rows themselves to decode: call decode(codes, x)")
         rows, shift, scale = self._normalised(x)
         written = written if self.W_skip is None else written + rows @ self.W_skip
         return written * scale + shift
@@ -164,6 +162,8 @@ class SAE(nn.Module):
 
     def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
         """Rows as the encoder wants them, and the shift and scale that undo it."""
+        if x.shape[-1] != self.d_in:
+            raise ValueError(f"rows of width {x.shape[-1]} for {self!r}, which reads {self.d_in}")
         x = x.to(self.W_enc.dtype)
         if self.normalise == "layer_norm":
             shift = x.mean(-1, keepdim=True)

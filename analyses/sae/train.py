@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from layerscope.analyses.sae.architectures.architecture import Architecture
 from layerscope.analyses.sae.fitting import memory
 from layerscope.analyses.sae.fitting.asking import plan_for
-from layerscope.analyses.sae.fitting.finished import give_back, keep
+from layerscope.analyses.sae.fitting.checkpoint import header_of
+from layerscope.analyses.sae.fitting.finished import give_back, keep, open_folder
 from layerscope.analyses.sae.fitting.history import finding
 from layerscope.analyses.sae.fitting.loop import Training
 from layerscope.analyses.sae.fitting.plan import Plan, Sites
@@ -100,20 +101,15 @@ def train(
     Raises:
         LookupError: a site that is not there.
         ValueError: fewer rows than a batch, k larger than the width, NaN rows (named), constant
-            rows, or a folder that holds another training.
+            rows, options or sites for several SAEs, or a folder that holds another training.
+        FileExistsError: the folder holds an SAE of other origin.
         FloatingPointError: the loss left the numbers.
     """
-    several = len(_listed(site)) > 1
-    if several and getattr(architecture, "name", architecture) != "crosscoder":
-        raise ValueError(
-            f"{architecture!r} at several sites: pass architecture='crosscoder' for one dictionary "
-            "of all of them, or call train_together for an SAE of each"
-        )
     (sae,) = _trained(
         data,
         site,
         target,
-        together=several,
+        single=True,
         corpus=corpus,
         tokenizer=tokenizer,
         reservoir_rows=reservoir_rows,
@@ -140,6 +136,7 @@ def train_together(
     data: Data,
     sites: int | str | Sequence[int | str] | None = None,
     *,
+    target: int | str | None = None,
     architecture: str | Architecture = "topk",
     width: int | None = None,
     k: int | Sequence[int] | None = None,
@@ -167,8 +164,9 @@ def train_together(
 
     Args:
         data: As for `train`.
-        sites: Layers, sites or a pattern; each gets its own SAEs.
-        architecture: As for `train`; not a crosscoder.
+        sites: Layers, sites or a pattern; each gets its own SAEs, a crosscoder all of them.
+        target: As for `train`, of transcoders that all read the one site in `sites`.
+        architecture: As for `train`.
         width: As for `train`.
         k: Also several, such as ``(16, 32, 64)``. Lists go side by side, not crossed.
         l1: Also several.
@@ -197,8 +195,8 @@ def train_together(
     return _trained(
         data,
         sites,
-        None,
-        together=False,
+        target,
+        single=False,
         corpus=corpus,
         tokenizer=tokenizer,
         reservoir_rows=reservoir_rows,
@@ -225,7 +223,7 @@ def _trained(
     site: int | str | Sequence[int | str] | None,
     target: int | str | None,
     *,
-    together: bool,
+    single: bool,
     corpus: Any,
     tokenizer: Any,
     reservoir_rows: int | None,
@@ -233,6 +231,7 @@ def _trained(
     device: str | torch.device | None,
     progress: bool,
     seed: int | Sequence[int],
+    architecture: str | Architecture,
     **options: Any,
 ) -> tuple[SAE, ...]:
     started = time.perf_counter()
@@ -248,13 +247,18 @@ def _trained(
         seed=first,
         device=where,
     ) as rows:
-        inputs, targets = _roles(rows.sites, target is not None, together)
-        plan = plan_for(rows, inputs, targets, seed=seed, **options)
-        folder = None if to is None else Path(to)
-        header = plan.as_json(rows.about)
-        done = None if folder is None else give_back(folder, header)
-        if done is not None:
-            return done
+        joined = getattr(architecture, "name", architecture) == "crosscoder"
+        inputs, targets = _roles(rows.sites, target is not None, joined)
+        plan = plan_for(rows, inputs, targets, seed=seed, architecture=architecture, **options)
+        if single:
+            _refuse_several(plan)
+        folder, header = None if to is None else Path(to), {}
+        if folder is not None:
+            header = header_of(plan, rows)
+            done = give_back(folder, header)
+            if done is not None:
+                return done
+            open_folder(folder, plan.names())
         _say_memory(plan, rows.device, progress)
         training = Training(plan, rows, folder)
         group = training.run(progress=progress)
@@ -299,7 +303,22 @@ def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _roles(sites: Sites, transcodes: bool, together: bool) -> tuple[list[Sites], list[Sites]]:
+def _refuse_several(plan: Plan) -> None:
+    if plan.group == 1:
+        return
+    if len(set(plan.inputs)) > 1:
+        raise ValueError(
+            f"{plan.architecture.name} at several sites ({', '.join(plan.sites)}): pass "
+            "architecture='crosscoder' for one dictionary of all of them, or call train_together "
+            "for an SAE of each"
+        )
+    raise ValueError(
+        f"train makes one SAE, and these options are for {plan.group} ({'; '.join(plan.names())}); "
+        "call train_together"
+    )
+
+
+def _roles(sites: Sites, transcodes: bool, joined: bool) -> tuple[list[Sites], list[Sites]]:
     """Inputs and targets of each SAE per set of options, of the sites as they were found."""
     if transcodes:
         if len(sites) != 2:
@@ -307,7 +326,7 @@ def _roles(sites: Sites, transcodes: bool, together: bool) -> tuple[list[Sites],
                 f"a transcoder goes from one site to one other, these are {', '.join(sites)}"
             )
         return [(sites[0],)], [(sites[1],)]
-    if together:
+    if joined:
         return [sites], [sites]
     each: list[Sites] = [(site,) for site in sites]
     return each, each

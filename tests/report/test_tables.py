@@ -53,7 +53,7 @@ def test_booleans_are_words() -> None:
 def test_text_and_categories_are_printed_as_they_are() -> None:
     assert cells("a <b>", None, " é") == ["a <b>", MISSING, " é"]
     assert cells("NOUN", None, dtype="category") == ["NOUN", MISSING]
-    assert cells([1, 2], (3,)) == ["[1, 2]", "(3,)"]
+    assert cells([1, 2], (3,)) == ["1, 2", "3"]
 
 
 def test_line_breaks_in_text_can_be_seen() -> None:
@@ -114,6 +114,15 @@ def test_digits_of_what_has_no_size() -> None:
 def test_a_printed_number_reads_back_within_its_decimals(value: float) -> None:
     text = number(value, 2).replace(",", "").replace(MINUS, "-")
     assert float(text) == pytest.approx(value, abs=0.005)
+
+
+def test_control_characters_are_seen() -> None:
+    assert cells("a\x00\x1b", "\r\n") == ["a\u2400\u241b", "\u240d⏎"]
+
+
+def test_lists_read_as_words_and_numbers() -> None:
+    table = pd.DataFrame({"up": [[" the", "\n"], np.array(["a"])], "logits": [[2.161, -0.5], []]})
+    assert view(table).rows == (("“ the”, “⏎”", f"2.16, {MINUS}0.500"), ("“a”", MISSING))
 
 
 def test_columns_of_long_lists_are_left_to_the_saved_finding() -> None:

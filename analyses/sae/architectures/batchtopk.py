@@ -46,7 +46,7 @@ class BatchTopK(TopK):
         )
 
     def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
-        return (1.5, 1.5)
+        return (1.5, 1.5) if self._is_sparse(latents, device) else (3.5, 3.5)
 
     def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
         # The smallest selected code equals the threshold, and above it is what JumpReLU keeps.

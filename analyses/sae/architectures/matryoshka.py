@@ -64,6 +64,9 @@ class Matryoshka(BatchTopK):
             parts={"auxk": revival.detach()} | _named(levels, terms),
         )
 
+    def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
+        return (1.5, 1.5) if self._is_sparse(latents, device) else (5.5, 5.5)
+
     def levels(self, latents: int) -> tuple[int, ...]:
         """F_m for a dictionary of this width.
 

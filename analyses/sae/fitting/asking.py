@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from layerscope.analyses.sae.architectures.afa import AFA
 from layerscope.analyses.sae.architectures.architecture import Architecture
 from layerscope.analyses.sae.architectures.catalogue import by_name
+from layerscope.analyses.sae.architectures.crosscoder import Crosscoder
+from layerscope.analyses.sae.architectures.jumprelu import JumpReLU
 from layerscope.analyses.sae.architectures.transcoder import Transcoder
 from layerscope.analyses.sae.fitting.plan import Plan, Sites
 from layerscope.analyses.sae.fitting.schedule import default_rate
@@ -63,10 +66,14 @@ def plan_for(
     else:
         chosen = _given_as_object(architecture, k, l1)
     count = _count(chosen, lr, seed)
+    if inputs != targets and not isinstance(chosen, Transcoder):
+        chosen = _transcoding(chosen)
+    _refuse_unfoldable(chosen, scaling)
     latents = EXPANSION * d_in if width is None else width
     if latents < 1:
         raise ValueError(f"width={width}: an SAE has at least 1 latent")
     _refuse_wide_k(chosen, latents)
+    _refuse_not_positive(lr=lr, clip=clip, dead_after=dead_after)
     batch, tokens = _sizes(rows, batch, tokens)
     seeds = _each("seed", tuple_of(seed), count)
     return Plan(
@@ -80,7 +87,7 @@ def plan_for(
         * len(inputs),
         seeds=seeds * len(inputs),
         order=seeds[0],
-        dead_after=dead_after or min(LONGEST_SILENCE, max(8 * batch, tokens // 8)),
+        dead_after=_silence(batch, tokens) if dead_after is None else dead_after,
         clip=clip,
         scaling=scaling,
         precision=_precision(precision, rows.device),
@@ -101,9 +108,21 @@ def _named(
     if name == "crosscoder":
         widths = dict(zip(rows.sites, rows.widths, strict=True))
         options["parts"] = tuple(widths[site] for site in inputs[0])
-    if name != "transcoder" and inputs != targets:
-        return Transcoder(inner=by_name(name, **options))
+    if name == "transcoder" and inputs == targets:
+        raise ValueError(
+            "a transcoder reconstructs another site than it reads: pass target=, or choose "
+            "architecture='topk' for an SAE of one site"
+        )
     return by_name(name, **options)
+
+
+def _transcoding(architecture: Architecture) -> Transcoder:
+    if isinstance(architecture, Crosscoder):
+        raise ValueError(
+            "a crosscoder reconstructs the sites that it reads: leave out target=, or choose "
+            "another architecture for a transcoder"
+        )
+    return Transcoder(inner=architecture)
 
 
 def _given(**options: Numbers) -> dict[str, tuple[Any, ...]]:
@@ -166,13 +185,44 @@ def _width(rows: Rows, wanted: Sequence[Sites], what: str) -> int:
     return next(iter(found.values()))
 
 
+def _within(architecture: Architecture) -> Architecture:
+    return architecture.inner if isinstance(architecture, Transcoder) else architecture
+
+
 def _refuse_wide_k(architecture: Architecture, latents: int) -> None:
-    for k in getattr(architecture, "k", ()):
+    chosen = _within(architecture)
+    name, asked = "k", getattr(chosen, "k", ())
+    if isinstance(chosen, JumpReLU) and chosen.penalty == "quadratic":
+        name, asked = "l0", chosen.l0
+    for k in asked:
         if k > latents:
             raise ValueError(
-                f"k={k} of {latents:,} latents: a row cannot use more latents than there are; "
-                "choose a smaller k or a larger width"
+                f"{name}={k:g} of {latents:,} latents: a row cannot use more latents than there "
+                "are; choose a smaller k or a larger width"
             )
+
+
+def _refuse_unfoldable(architecture: Architecture, scaling: str) -> None:
+    """What `fold` could not take back at the end is refused at the beginning."""
+    if not isinstance(_within(architecture), AFA):
+        return
+    if isinstance(architecture, Transcoder) or scaling not in ("none", "scale"):
+        raise ValueError(
+            "afa compares the norms of codes and row, so that it needs one site and one scale for "
+            "all dimensions: leave out target=, take scaling='scale' or 'none', or choose "
+            "architecture='batchtopk'"
+        )
+
+
+def _refuse_not_positive(**options: Numbers) -> None:
+    for name, asked in options.items():
+        for value in () if asked is None else tuple_of(asked):
+            if not value > 0:
+                raise ValueError(f"{name}={value}: it must be above 0; None takes the default")
+
+
+def _silence(batch: int, tokens: int) -> int:
+    return min(LONGEST_SILENCE, max(8 * batch, tokens // 8))
 
 
 def _sizes(rows: Rows, batch: int | None, tokens: int | None) -> tuple[int, int]:
@@ -194,7 +244,10 @@ def _sizes(rows: Rows, batch: int | None, tokens: int | None) -> tuple[int, int]
         )
     tokens = PASSES * (there or 0) if tokens is None else tokens
     if tokens < batch:
-        raise ValueError(f"tokens={tokens:,} is less than one batch of {batch:,} rows")
+        raise ValueError(
+            f"tokens={tokens:,} is less than one batch of {batch:,} rows; ask for more (a few "
+            "hundred batches at least), or pass a smaller batch="
+        )
     return batch, tokens
 
 

@@ -79,7 +79,14 @@ class TrainingFinding(Finding):
                 )
         figure.update_xaxes(title="rows seen", rangemode="tozero")
         figure.update_yaxes(rangemode="tozero")
-        figure.update_layout(height=380)
+        # A share of some hundredths must not fill the panel.
+        most = max(0.05, 1.1 * float(self.table["dead_share"].max()))
+        figure.update_yaxes(range=(-0.02 * most, most), tickformat=".0%", col=len(PANELS))
+        figure.update_layout(
+            height=400,
+            legend={"orientation": "h", "yref": "container", "y": 0.98, "yanchor": "top"},
+            margin={"t": 90},
+        )
         return figure
 
 

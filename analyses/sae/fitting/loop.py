@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from layerscope.analyses.sae.architectures.architecture import Loss
-from layerscope.analyses.sae.fitting.checkpoint import Checkpoint
+from layerscope.analyses.sae.fitting.checkpoint import Checkpoint, header_of
 from layerscope.analyses.sae.fitting.group import Group
 from layerscope.analyses.sae.fitting.inputs import SAMPLE, Inputs
 from layerscope.analyses.sae.fitting.interrupts import between_steps
@@ -31,7 +31,7 @@ class Training:
         self.plan = plan
         self._rows = rows
         self._folder = folder
-        self._header = plan.as_json(rows.about)
+        self._header = {} if folder is None else header_of(plan, rows)
         self.history: list[dict[str, Any]] = []
         self.first = 0
         """Steps that an earlier process had done."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from layerscope.analyses.sae.architectures.architecture import Architecture
+from layerscope.analyses.sae.architectures.transcoder import Transcoder
 
 Sites = tuple[str, ...]
 
@@ -86,6 +87,11 @@ class Plan:
         """For the checkpoint and the provenance; `rows` says where the rows come from."""
         body = asdict(self) | {
             "architecture": self.architecture.name,
-            "options": asdict(self.architecture),
+            **asdict(self.architecture),
+            "tokens": self.steps * self.batch,
         }
+        del body["steps"]
+        if isinstance(self.architecture, Transcoder):
+            within = self.architecture.inner
+            body["inner"] = {"architecture": within.name, **asdict(within)}
         return body | {f"rows.{name}": value for name, value in rows.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from layerscope.analyses.sae.fitting.checkpoint import NAME as CHECKPOINT
 from layerscope.analyses.sae.formats import (
     crosscoder,
     dictionary_learning,
@@ -50,6 +51,8 @@ def recognise(path: Path) -> str:
         ValueError: none of `FORMATS`, or several SAEs; says what is there.
     """
     folder = path if path.is_dir() else path.parent
+    if (path / CHECKPOINT).is_file():
+        raise ValueError(unknown(path))
     for name, marks in _MARKS.items():
         there = [(folder / mark).is_file() for mark in marks]
         if all(there) and (path.is_dir() or path.name in marks):
@@ -71,8 +74,14 @@ def file_in(path: Path) -> Path | None:
 
 def unknown(path: Path) -> str:
     """What to say of a path that is none of `FORMATS`, or several."""
+    if (path / CHECKPOINT).is_file():
+        return (
+            f"{path} holds a training that has not ended; the call that began it goes on where it "
+            "stopped"
+        )
     if path.is_file():
-        there = f"its keys are {', '.join(sorted(open_tensors(path).values)) or 'none'}"
+        keys = sorted(open_tensors(path).values)
+        there = f"its keys are {', '.join(keys[:12]) or 'none'}" + ", ..." * (len(keys) > 12)
     elif below := _below(path):
         shown = ", ".join(below[:8]) + (", ..." if len(below) > 8 else "")
         return f"{path} holds {len(below)} SAEs: load one of {shown}"

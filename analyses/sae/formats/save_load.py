@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from layerscope.analyses.sae.fitting.history import TrainingFinding
 from layerscope.analyses.sae.formats import (
     crosscoder,
     dictionary_learning,
@@ -29,6 +30,9 @@ from layerscope.analyses.sae.rows.statistics import Statistics
 from layerscope.analyses.sae.sae import SAE
 
 _TAKES_K = ("qwen_scope", "top_afa")
+
+HISTORY = "history"
+"""Folder beside the weights: how the training went, a finding."""
 
 
 def save(sae: SAE, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -57,6 +61,8 @@ def save(sae: SAE, folder: str | Path, *, overwrite: bool = False) -> Path:
             f"{path} holds an SAE already; give another folder, or overwrite=True"
         )
     saelens.write(sae, path, {STATISTICS: _statistics(sae)})
+    if sae.history is not None:
+        sae.history.save(path / HISTORY)
     return path
 
 
@@ -108,6 +114,8 @@ def _read(name: str, path: Path, dict_class: str | None, k: int | None) -> SAE:
     if name == "saelens":
         sae = saelens.read(folder)
         sae.statistics = _read_statistics(folder / STATISTICS)
+        if (folder / HISTORY).is_dir():
+            sae.history = TrainingFinding.load(folder / HISTORY)
         return sae
     of_folder: dict[str, Callable[[Path], SAE]] = {
         "sparsify": sparsify.read,

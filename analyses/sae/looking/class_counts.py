@@ -6,6 +6,7 @@ be counted while rows go by, for the labels as they are and for shuffled ones al
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ DRAWS = 20
 """Shuffled labellings."""
 LEAST = 4
 """Rows of a class, so that both halves can hold some."""
+SURE = 3
+"""Standard deviations above shuffled labels from which on a class counts as told."""
 
 Floats = NDArray[np.float64]
 
@@ -96,6 +99,12 @@ class ClassCounts:
         for count, codes in zip(self._fired, self._codes, strict=True):
             seen = (start + codes[place]).bincount(minlength=halves * latents * classes)
             count += seen.reshape(count.shape).int()
+
+    def afresh(self) -> ClassCounts:
+        """The same rows, halves and shuffles for another dictionary of as many latents."""
+        other = copy(self)
+        other._fired = torch.zeros_like(self._fired)
+        return other
 
     def classes(self) -> Classes:
         """The class of each latent, after the pass."""

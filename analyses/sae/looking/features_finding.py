@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.material.pieces import shown
+from layerscope.analyses.sae.looking.class_counts import SURE
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
@@ -13,9 +15,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import plotly.graph_objects as go
-
-SURE = 3
-"""Standard deviations above shuffled labels from which on a class counts as told."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,11 @@ def _classes(alive: pd.DataFrame) -> str:
     if not len(sure):
         return f"None tells a class of {label} better than shuffled labels do."
     best = sure.iloc[int(sure["score"].argmax())]
+    random = alive["random_told"].iloc[0]
+    control = "" if isnan(random) else f"; {random:.0%} of a random dictionary's latents do"
     return (
-        f"{len(sure):,} tell a class of {label} better than shuffled labels (by {SURE} sd), half of "
-        f"them with an F1 below {sure['score'].median():.2f}; the best is latent {best['latent']} for "
+        f"{len(sure):,} tell a class of {label} better than shuffled labels (by {SURE} sd{control}), half "
+        f"of them with an F1 below {sure['score'].median():.2f}; the best is latent {best['latent']} for "
         f"{best['class']}: F1 {best['score']:.2f} on held-out groups, shuffled "
         f"{best['null']:.2f} ± {best['null_sd']:.2f}, base rate {best['base']:.2f}."
     )

@@ -45,8 +45,8 @@ def counted(sae: SAE, store: Store, seen: Firing) -> pd.DataFrame:
     )
 
 
-def class_columns(classes: Classes, label: str) -> dict[str, Any]:
-    """What each latent tells of a label."""
+def class_columns(classes: Classes, label: str, random: float) -> dict[str, Any]:
+    """What each latent tells of a label, and how many latents of a random dictionary tell a class."""
     return {
         "label": label,
         "class": classes.name,
@@ -56,6 +56,7 @@ def class_columns(classes: Classes, label: str) -> dict[str, Any]:
         "precision": classes.precision,
         "recall": classes.recall,
         "base": classes.base,
+        "random_told": random,
     }
 
 

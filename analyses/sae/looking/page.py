@@ -20,7 +20,8 @@ GIST = 5
 SUGGESTED = 400
 """Words that the search box offers."""
 _QUARTERS = ("strongest quarter", "second quarter", "third quarter", "weakest quarter")
-_KEY = "@key@"
+_KEY = "\0key\0"
+"""Stands for the page's key until it is known; `signs` leaves no such character in a token."""
 
 
 def page(table: pd.DataFrame, lines: pd.DataFrame) -> str:

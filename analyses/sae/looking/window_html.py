@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -12,6 +13,8 @@ WEAKEST = 0.12
 NOTHING = "·"
 """Stands for a token without characters of its own, such as the first byte of one."""
 _SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥"}
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that turn the direction of all that follows them, tokens of others included."""
 
 
 def window(tokens: Sequence[str], codes: Sequence[float], focus: int, largest: float) -> str:
@@ -35,7 +38,8 @@ def opacity(code: float, largest: float) -> float:
 
 
 def signs(text: str) -> str:
-    """Text escaped, line breaks and tabs as signs, control characters left out."""
+    """Text escaped, line breaks and tabs as signs, control characters left out, also of direction."""
+    text = _TURNING.sub(NOTHING, text)
     for mark, sign in _SIGNS.items():
         text = text.replace(mark, sign)
     return escape("".join(one for one in text if one.isprintable() or not one.isascii()))

@@ -31,6 +31,8 @@ CANDIDATES = 50
 PER_TOKEN = 20
 """Rows of one token at most, so that a few frequent words do not decide."""
 TEST = 0.3
+WIDEST = 1024
+"""Dimensions up to which Newton steps, with a matrix as wide as the row, are the faster way."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class Letter:
     full: NDArray[np.bool_]
     tokens: NDArray[np.int64]
     """[rows] number of the token."""
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Of each letter in training and test, over all rows with a first letter."""
+
+    test: NDArray[np.bool_]
+    """[rows] whose tokens are held out."""
+    letters: dict[int, tuple[Floats, NDArray[np.bool_], float]]
+    """Letter -> unit direction [d], [rows] held out and guessed right, held-out F1; those of `LEAST_F1`."""
 
 
 @dataclass(frozen=True)
@@ -102,26 +114,36 @@ def _begins(text: str, start: int, token: str) -> int:
     )
 
 
-def letter_absorption(
-    rows: MeasuredRows, letters: Letters, sae: SAE, *, seed: int = 0
-) -> list[Letter]:
-    """Absorption of each letter that a probe finds in tokens it was not trained on.
+def letter_probes(
+    rows: MeasuredRows, letters: Letters, width: int, device: torch.device, *, seed: int = 0
+) -> Probes:
+    """Fit a probe for each letter; they know no dictionary, so that all dictionaries share them.
 
     Tokens, not rows, are dealt to training and test: a probe that has seen a token knows its letter.
     """
-    device = sae.W_enc.device
     mine = replace(rows, index=letters.index, groups=np.arange(len(letters.index)))
-    x = columns(mine, lambda x: x, sae.d_in, device, np.arange(sae.d_in))
+    x = columns(mine, lambda x: x, width, device, np.arange(width))
     scale = float(np.sqrt(np.mean(np.square(x - x.mean(0)))))
     kinds = np.unique(letters.tokens)
     held = np.random.default_rng(seed).permutation(kinds)[: round(TEST * len(kinds))]
     test = np.isin(letters.tokens, held)
     if not test.any() or test.all():
+        return Probes(test, {})
+    found = _probes(x / scale, letters.codes, test)
+    return Probes(test, {code: one for code, one in found.items() if one[2] >= LEAST_F1})
+
+
+def letter_absorption(
+    rows: MeasuredRows, letters: Letters, sae: SAE, probes: Probes
+) -> list[Letter]:
+    """Absorption of each letter that a probe finds in tokens it was not trained on.
+
+    A letter for which no latent fires is left out: where nothing stands for it, nothing is absorbed.
+    """
+    if not probes.letters:
         return []
-    probes = _probes(x / scale, letters.codes, test)
-    good = [code for code, (_, _, f1) in probes.items() if f1 >= LEAST_F1]
-    if not good:
-        return []
+    device, test, good = sae.W_enc.device, probes.test, list(probes.letters)
+    mine = replace(rows, index=letters.index, groups=np.arange(len(letters.index)))
     members = np.stack([letters.codes[~test] == code for code in good])
     train = replace(mine, index=letters.index[~test], groups=np.arange(int((~test).sum())))
     gaps = class_gaps(train, sae.encode, sae.n_latents, device, members)
@@ -131,9 +153,11 @@ def letter_absorption(
     values = columns(train, sae.encode, sae.n_latents, device, chosen)
     found = []
     for code, candidates, inside in zip(good, best, members, strict=True):
-        split = _split(values[:, np.searchsorted(chosen, candidates)], inside)
-        latents = candidates[split]
-        direction, right, f1 = probes[code]
+        own = values[:, np.searchsorted(chosen, candidates)]
+        if not own[inside].any():
+            continue
+        latents = candidates[_split(own, inside)]
+        direction, right, f1 = probes.letters[code]
         at = np.flatnonzero(right & (letters.codes == code))
         if not len(at):
             continue
@@ -179,7 +203,8 @@ def _probes(
         inside = codes == code
         if inside[~test].sum() < 2 or inside[test].sum() < 2:
             continue
-        model = LogisticRegression(max_iter=1000).fit(x[~test], inside[~test])
+        solver = "newton-cholesky" if x.shape[1] <= WIDEST else "lbfgs"
+        model = LogisticRegression(max_iter=1000, solver=solver).fit(x[~test], inside[~test])
         said = model.predict(x)
         weight = model.coef_[0]
         f1 = float(f1_score(inside[test], said[test], zero_division=0))

@@ -11,6 +11,7 @@ from layerscope.analyses.sae.measuring.first_letters import (
     LEAST_F1,
     first_letters,
     letter_absorption,
+    letter_probes,
     summary,
 )
 from layerscope.analyses.sae.measuring.measured_rows import MeasuredRows
@@ -96,15 +97,16 @@ def absorption_lines(
     letters = first_letters(store, seed=seed)
     if not len(letters.index):
         return []
+    probes = letter_probes(rows, letters, sae.d_in, sae.W_enc.device, seed=seed)
     found = {
-        name: letter_absorption(rows, letters, one, seed=seed) for name, one in candidates.items()
+        name: letter_absorption(rows, letters, one, probes) for name, one in candidates.items()
     }
     means = {name: summary(one, seed=seed) for name, one in found.items()}
     kept = found["sae"]
     there = len(np.unique(letters.codes))
-    if len(kept) < there:
+    if len(probes.letters) < there:
         notes.append(
-            f"a linear probe finds {len(kept)} of {there} first letters in unseen tokens with an F1 "
+            f"a linear probe finds {len(probes.letters)} of {there} first letters in unseen tokens with an F1 "
             f"of {LEAST_F1} or more; absorption is measured for these"
         )
     if kept:

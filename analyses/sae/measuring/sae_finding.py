@@ -17,6 +17,10 @@ DRAWN = ("density", "points", "letters")
 """Groups of lines that are there to be drawn, or stand behind a mean."""
 
 
+VAGUE = 0.3
+"""An interval wider than this stays in the table: it is no sentence."""
+
+
 @dataclass(frozen=True)
 class SAEFinding(Finding):
     """Measures of one sparse autoencoder, with those of a random dictionary and of PCA beside them."""
@@ -61,15 +65,15 @@ class SAEFinding(Finding):
     def _explained(self) -> str:
         line, l0 = self.line("explained_variance"), self.value("l0")
         told = (
-            f"{l0:.1f} of {self.latents:,} latents at a time explain {line['value']:.1%} of the "
-            f"variance{spoken(line['ci_low'], line['ci_high'], '.1%')}"
+            f"{l0:.1f} of {self.latents:,} latents at a time explain {line['value']:z.1%} of the "
+            f"variance{spoken(line['ci_low'], line['ci_high'], 'z.1%')}"
         )
         if isnan(line["random"]):
             return told
         rank = self.line("pca_rank")["value"]
         as_much = "no number of them" if isnan(rank) else f"{rank:.0f}"
         return (
-            f"{told}; as many random directions {line['random']:.1%}, as many principal components "
+            f"{told}; as many random directions {line['random']:z.1%}, as many principal components "
             f"{line['pca']:.1%} (as much takes {as_much})"
         )
 
@@ -80,8 +84,8 @@ class SAEFinding(Finding):
         clean, now = self.value("ce_clean"), self.value("ce_replaced")
         return (
             f"With the reconstruction in its place the model's loss is {now:.3f} instead of "
-            f"{clean:.3f} nats: {zero['value']:.1%} recovered{_spoken(zero)} of what zeros cost, "
-            f"{mean['value']:.1%}{_spoken(mean)} of what the mean costs"
+            f"{clean:.3f} nats: {zero['value']:z.1%} recovered{_spoken(zero)} of what zeros cost, "
+            f"{mean['value']:z.1%}{_spoken(mean)} of what the mean costs"
         )
 
     def _dead(self) -> str:
@@ -107,6 +111,8 @@ class SAEFinding(Finding):
         if lines.empty or isnan(lines.iloc[0]["value"]):
             return []
         one, letters = lines.iloc[0], int((self.table["group"] == "letters").sum())
+        if one["ci_high"] - one["ci_low"] > VAGUE:
+            return []
         told = f"Of {letters} first letter{'s' * (letters != 1)}, {one['value']:.1%} is absorbed"
         return [told + _spoken(one)]
 
@@ -123,4 +129,4 @@ class SAEFinding(Finding):
 
 
 def _spoken(line: pd.Series[Any]) -> str:
-    return spoken(line["ci_low"], line["ci_high"], ".1%")
+    return spoken(line["ci_low"], line["ci_high"], "z.1%")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from layerscope.analyses.sae.rows.ordered import OrderedRows
 from layerscope.analyses.sae.rows.source import refuse_broken
+from layerscope.store import key_of
+from layerscope.store.fingerprint import fingerprint
 from layerscope.store.mixing import Index
 
 SITE = "rows"
@@ -55,6 +58,11 @@ class HeldRows(OrderedRows):
             device=where,
             about=about or {},
         )
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of all numbers: two tensors of one shape are not the same rows."""
+        return key_of({site: fingerprint(rows) for site, rows in self._data.items()})
 
     def _read(self, order: Iterator[Index]) -> Iterator[tuple[Tensor, ...]]:
         for index in order:

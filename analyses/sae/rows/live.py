@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from layerscope.hooks.load import device_of, dtype_of
 from layerscope.hooks.locating.structure import title
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.sites import resolve
+from layerscope.store import identity_of, key_of
 
 SLOTS = 1 << 19
 """Rows of a reservoir, unless that takes more than SLOT_BYTES."""
@@ -101,6 +103,12 @@ class LiveRows(Rows):
     def per_pass(self) -> int | None:
         """Rows of one pass over the corpus; None until one was seen to its end."""
         return self._per_pass
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of the model's weights, the texts, the rule for rows, and the reservoir's size."""
+        parts = {"model": identity_of(self._model), "slots": self.slots, "dtype": str(self._dtype)}
+        return key_of(parts | self._feed.identity)
 
     def next(self, size: int) -> tuple[Tensor, ...]:
         if self._begin() is not None:

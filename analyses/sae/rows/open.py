@@ -49,7 +49,8 @@ def rows_of(
     Raises:
         LookupError: a site that is not there; names the nearest ones.
         FileNotFoundError: no store at this path.
-        ValueError: fewer rows than a batch, NaN rows of a tensor, or options that do not fit.
+        ValueError: fewer rows than a batch, NaN rows of a tensor, options that do not fit, or a
+            source of other sites.
         TypeError: data of another kind.
     """
     found = _source(data, sites, corpus, tokenizer, rows, reservoir_rows, seed, device)
@@ -69,6 +70,7 @@ def _source(
     device: torch.device | str | None,
 ) -> Rows:
     if isinstance(data, Rows):
+        _refuse_others(data, sites)
         return data
     if isinstance(data, nn.Module):
         from layerscope.analyses.sae.rows.live import LiveRows
@@ -102,6 +104,18 @@ def _source(
     found = [site for one in _some(sites) for site in stored_sites(data, one)]
     unique = list(dict.fromkeys(found))
     return StoredRows(data, unique, seed=seed, device=device or "cpu", rows=rows)
+
+
+def _refuse_others(source: Rows, sites: Sites | None) -> None:
+    """A source has its sites already: asking for others must not go unheard."""
+    if sites is None:
+        return
+    named = [f"blocks.{one}.resid_post" if isinstance(one, int) else one for one in _some(sites)]
+    if tuple(named) != source.sites:
+        raise ValueError(
+            f"{source!r} was made for {', '.join(source.sites)}, and {', '.join(named)} is asked: "
+            "make it for those sites, or name none"
+        )
 
 
 def _some(sites: Sites | None) -> list[int | str]:

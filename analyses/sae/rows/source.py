@@ -25,6 +25,11 @@ class Rows(ABC):
     """Model, data and store_key, as JSON values."""
 
     @property
+    def identity(self) -> str:
+        """Tells these rows and their order from any others, which `about` may not; empty: it does."""
+        return ""
+
+    @property
     @abstractmethod
     def per_pass(self) -> int | None:
         """Rows of one pass; None while a source has not seen its first pass to the end."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from layerscope.analyses.sae.rows.ordered import OrderedRows
 from layerscope.analyses.sae.rows.source import refuse_broken
-from layerscope.store import Store
+from layerscope.store import Store, key_of
 from layerscope.store.ahead import ahead
 from layerscope.store.mixing import Index
 
@@ -69,6 +69,11 @@ class StoredRows(OrderedRows):
                 "store_key": store.key,
             },
         )
+
+    @cached_property
+    def identity(self) -> str:
+        """Which rows of the store were chosen; `about` says which store it is."""
+        return "" if self._chosen is None else key_of({"rows": self._chosen.tolist()})
 
     def _read(self, order: Iterator[Index]) -> Iterator[Read]:
         if self._on_device is not None:

@@ -41,7 +41,7 @@ def main() -> None:
 def _in_words_of_the_command(text: str) -> str:
     """What the library calls `tokenizer=` is `--tokenizer` here, and `text='...'` is `--text '...'`."""
     return re.sub(
-        r"\b(tokenizer|text)=(['\"]?)",
+        r"\b(tokenizer|text|batch|width|tokens|target|lr)=(['\"\w]?)",
         lambda found: f"--{found[1]}{' ' * bool(found[2])}{found[2]}",
         text,
     )

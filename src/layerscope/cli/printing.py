@@ -100,5 +100,7 @@ def cell(value: object) -> str:
     ('0.500', '0.00023', '0.000', 'embed')
     """
     if not isinstance(value, float):
-        return str(value)
+        from layerscope.report.tables import plain
+
+        return plain(value)
     return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.3f}"

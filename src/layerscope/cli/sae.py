@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from layerscope.analyses.sae.sae import SAE
     from layerscope.store import Store
 
+INTERRUPTED = 130
 MEASURES = ("measure", "value", "ci_low", "ci_high", "random", "pca", "n", "unit")
-LATENTS = ("latent", "density", "max", "top_token", "class", "class_score", "null", "nearest", "up")
+LATENTS = ("latent", "density", "max", "top_token", "class", "score", "null", "nearest", "up")
 
 sae = typer.Typer(
     help="Sparse autoencoders: train, measure, look at their latents.",
@@ -47,7 +49,10 @@ def train(
     ],
     data: Annotated[str | None, typer.Argument(help="Texts, for a model.")] = None,
     to: Annotated[
-        Path | None, typer.Option(help="Folder for checkpoints and the SAE; a second call goes on.")
+        Path | None,
+        typer.Option(
+            help="Folder for the SAE, and a checkpoint each minute; a second call goes on."
+        ),
     ] = None,
     layers: Annotated[
         str | None,
@@ -71,7 +76,10 @@ def train(
     ] = None,
     k: Annotated[
         str | None,
-        typer.Option("-k", help="Active latents per row; several, as 16,32,64, train together."),
+        typer.Option(
+            "-k",
+            help="Active latents per row (jumprelu: on average); several, as 16,32, train together.",
+        ),
     ] = None,
     l1: Annotated[
         str | None, typer.Option(help="Weight of the penalty, for relu, gated and crosscoder.")
@@ -123,22 +131,21 @@ def train(
         "progress": not (quiet or as_json),
     }
     place = _place(given, layers)
-    if target is not None or architecture == "crosscoder":
-        ks, l1s = _numbers(k, "-k", int), _numbers(l1, "--l1", float)
-        made: tuple[SAE, ...] = (
-            train_one(
-                given,
-                place,
-                target=None if target is None else sites(target),  # type: ignore[arg-type]
-                k=_only(ks, "-k"),
-                l1=_only(l1s, "--l1"),
-                **options,
-            ),
-        )
-    else:
-        options |= {"k": _numbers(k, "-k", int), "l1": _numbers(l1, "--l1", float)}
-        made = train_together(given, place, **options)
-    _show_trained(made, to, source, as_json)
+    ks, l1s = _numbers(k, "-k", int), _numbers(l1, "--l1", float)
+
+    def made() -> tuple[SAE, ...]:
+        if target is None and architecture != "crosscoder":
+            return train_together(given, place, k=ks, l1=l1s, **options)
+        other = None if target is None else sites(target)
+        one = {"k": _only(ks, "-k"), "l1": _only(l1s, "--l1")}
+        return (train_one(given, place, target=other, **one, **options),)  # type: ignore[arg-type]
+
+    try:
+        done = made()
+    except KeyboardInterrupt as stopped:
+        print(stopped, file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    _show_trained(done, to, source if data is None else f"{source} {data}", as_json)
 
 
 @sae.command("eval")
@@ -233,7 +240,13 @@ def features(
         seed=seed,
         progress=not (quiet or as_json),
     )
-    show(finding, out, as_json, lambda table: print_table(table.head(20), LATENTS))
+    show(finding, out, as_json, _print_latents)
+
+
+def _print_latents(table: pd.DataFrame) -> None:
+    """Those on the report's page, in its order; the first ones where there is no page."""
+    paged = table.dropna(subset="place").sort_values("place")
+    print_table((paged if len(paged) else table).head(20), LATENTS)
 
 
 def _print_measures(table: pd.DataFrame) -> None:
@@ -250,7 +263,7 @@ def _show_trained(made: tuple[SAE, ...], to: Path, source: str, as_json: bool) -
         print(history.answer())
     for note in histories[0].notes:
         print(f"  note: {note}")
-    place = to if len(made) == 1 else to / "..."
+    place = to if len(made) == 1 else min(to.glob("0_*"), default=to)
     print(f"saved to {to}; next: layerscope sae eval {place} {source}")
 
 

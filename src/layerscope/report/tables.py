@@ -19,8 +19,8 @@ LIST_CHARS = 1000
 """Longer lists, in a cell, are no longer read."""
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-# Tokens are often nothing but a line break, which a cell would swallow.
-_VISIBLE = str.maketrans({"\n": "⏎", "\r": "␍", "\t": "⇥"})
+# Tokens are often nothing but a line break or a control character, which a cell would swallow.
+_VISIBLE = {i: 0x2400 + i for i in range(32)} | str.maketrans({"\n": "⏎", "\t": "⇥"})
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,26 @@ def _writer(column: pd.Series[Any]) -> Callable[[Any], str]:
         return lambda value: number(value, 0) if abs(value) >= 10_000 else _whole(value)
     if is_float_dtype(column.dtype):
         return _float_writer(column.dropna().astype(float).tolist())
-    return lambda value: str(value).translate(_VISIBLE)
+    return plain
+
+
+def plain(value: Any) -> str:
+    """A text or list on one line: what a list holds by commas, texts in it in quotes.
+
+    >>> plain([" the", "\\n"]), plain([2.16123, 3])
+    ('“ the”, “⏎”', '2.16, 3')
+    """
+    if hasattr(value, "tolist"):  # as Parquet gives lists back
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_part, value)) or MISSING
+    return str(value).translate(_VISIBLE)
+
+
+def _part(value: Any) -> str:
+    if isinstance(value, str):
+        return f"“{plain(value)}”"
+    return number(value, digits(abs(value))) if isinstance(value, float) else str(value)
 
 
 def _float_writer(values: list[float]) -> Callable[[float], str]:

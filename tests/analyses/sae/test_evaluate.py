@@ -273,6 +273,24 @@ def test_codes_that_are_not_sparse_are_said_to_be_so() -> None:
     assert any("the codes are not sparse" in note for note in notes)
 
 
+def test_few_texts_make_intervals_too_narrow(make_store) -> None:
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    sae = SAE(torch.eye(4), torch.zeros(4), torch.eye(4), torch.zeros(4))
+    for texts, narrow in ((10, True), (30, False)):
+        store = make_store({"here": x}, group=(torch.arange(60) % texts).tolist())
+        said = "intervals rest on 10 texts only, and are likely too narrow"
+        assert (said in run(sae, store, site="here").notes) is narrow
+
+
+def test_a_reconstruction_that_is_farther_than_the_mean_is_said_to_be_so() -> None:
+    x = torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) + 3
+    good, off = (
+        SAE(torch.eye(4), torch.zeros(4), torch.eye(4), torch.full((4,), b)) for b in (0.0, 9.0)
+    )
+    assert not any("below 0" in note for note in run(good, x).notes)
+    assert any("explained variance is below 0" in note for note in run(off, x).notes)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_on_a_gpu() -> None:
     truth, sae = planted()

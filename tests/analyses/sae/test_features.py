@@ -66,9 +66,28 @@ def test_the_answer_has_its_numbers(found: FeaturesFinding) -> None:
     median = found.table["density"][[0, 1, 2, 3, 5]].median()
     assert found.answer().startswith(
         f"5 of 6 latents fire, half of them on more than {median:.1%} of 360 rows; 1 never fire. 4 tell "
-        "a class of kind better than shuffled labels (by 3 sd), half of them with an F1 below "
+        "a class of kind better than shuffled labels (by 3 sd; "
+        f"{found.table['random_told'][0]:.0%} of a random dictionary's latents do), half of them with an F1 below "
         f"{found.table['score'][:4].median():.2f}; the best is latent 2 for colour: F1 1.00"
     )
+
+
+def test_a_random_dictionary_tells_a_class_as_well(
+    known_words: Any, found: FeaturesFinding
+) -> None:
+    """Of words that always have one class even random directions tell it: the count needs a control."""
+    sae, store, codes = known_words.sae, known_words.store, known_words.codes
+    x = store[known_words.site][:]
+    drawn = torch.Generator().manual_seed(0)
+    directions = torch.randn(6, 8, generator=drawn)
+    directions /= directions.norm(dim=1, keepdim=True)
+    k = round((codes > 0).sum() / len(codes))
+    twin = SAE(directions.T, torch.zeros(6), directions, x.mean(0), activation="topk", k=k)
+    table = features(twin, store, site=known_words.site, label="kind", **PLAIN).table
+    alive = table[table["fired"] > 0]
+    told = alive["score"] > alive["null"] + 3 * alive["null_sd"]
+    assert found.table["random_told"].tolist() == [pytest.approx(told.mean())] * sae.n_latents
+    assert told.any()
 
 
 def test_saved_and_loaded_it_shows_the_same(found: FeaturesFinding, tmp_path: Path) -> None:
@@ -97,6 +116,12 @@ def test_asked_latents_come_alone_and_in_order(known_words: Any) -> None:
     assert part.table["neighbours"].tolist()[0] == [0, 1, 2, 4, 5]
     with pytest.raises(LookupError, match="latent 5 is not among the 3 of this finding"):
         part.page([5])
+
+
+def test_a_token_that_looks_like_the_key_of_the_page_stays_as_it_is(found: FeaturesFinding) -> None:
+    lines = found.table.iloc[[0]].copy()
+    lines["token"] = "@key@\0key\0"
+    assert "<q>@key@key</q>" in page(lines, lines)
 
 
 def test_words_find_latents(known_words: Any, found: FeaturesFinding) -> None:

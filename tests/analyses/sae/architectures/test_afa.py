@@ -50,6 +50,23 @@ def test_of_orthonormal_directions_exactly_those_in_the_row(dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("sparse", [True, False])
+def test_a_row_without_positive_codes_has_a_gradient(
+    sparse: bool, make_weights: Any, make_moment: Any
+) -> None:
+    weights = make_weights(group=1, latents=20)
+    with torch.no_grad():
+        weights.b_enc.fill_(-100.0)
+    x = torch.randn(1, 8, 6, generator=torch.Generator().manual_seed(3))
+    loss = AFA(sparse=sparse).loss(weights, x, x, make_moment(1, 20))
+    loss.total.sum().backward()
+    assert float(loss.l0) == 0
+    # The norm of no codes is 0, where a root has no slope.
+    for tensor in weights.named().values():
+        assert bool(torch.isfinite(tensor.grad).all())
+    assert not weights.encoder.grad.any()
+
+
+@pytest.mark.parametrize("sparse", [True, False])
 def test_training_and_use_select_the_same(
     sparse: bool, make_weights: Any, make_moment: Any
 ) -> None:

@@ -98,9 +98,7 @@ def test_the_exported_sae_selects_what_training_selected(
         assert int(close.sum()) <= 1
 
 
-def test_a_short_training_exports_the_threshold_it_had(
-    make_weights: Any, make_moment: Any
-) -> None:
+def test_a_short_training_exports_the_threshold_it_had(make_weights: Any, make_moment: Any) -> None:
     weights, moment = make_weights(group=1), make_moment(1, 24)
     for _ in range(20):
         follow(moment.threshold, torch.tensor([[[3.0, 2.0], [5.0, 0.0]]]))

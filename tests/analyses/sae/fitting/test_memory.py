@@ -12,6 +12,7 @@ from layerscope.analyses.sae.fitting.memory import estimate, free
 SCRIPT = """
 import json, sys, torch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from layerscope.analyses.sae.architectures.catalogue import by_name
 from layerscope.analyses.sae.fitting import memory
 from layerscope.analyses.sae.fitting.asking import plan_for
@@ -27,9 +28,11 @@ def training(width, batch):
     plan = plan_for(rows, [rows.sites], [rows.sites], architecture=by_name(NAME, **OPTIONS),
         k=None, l1=None, width=width, tokens=2 * batch, batch=batch, lr=None, seed=0,
         dead_after=None, clip=1.0, scaling="scale", precision="float32")
-    run = Training(plan, rows, None)
-    for number in range(2):
-        run._step(number)
+    with TemporaryDirectory() as folder:
+        run = Training(plan, rows, Path(folder))
+        for number in range(2):
+            run._step(number)
+        run._checkpoint(2)
     return plan
 
 training(64, 64)  # what torch loads once
@@ -47,6 +50,8 @@ print(json.dumps({"taken": highest() - before, "said": said}))
         ("topk", {"k": (32,)}, 4096, 4096),
         ("topk", {"k": (32,), "sparse": False}, 8192, 2048),
         ("relu", {}, 8192, 2048),
+        ("batchtopk", {"k": (32,), "sparse": False}, 8192, 2048),
+        ("matryoshka", {"k": (32,), "sparse": False}, 8192, 2048),
     ],
 )
 def test_the_peak_is_within_a_fifth_of_the_estimate(name, options, width, batch) -> None:

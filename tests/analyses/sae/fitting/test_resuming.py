@@ -12,6 +12,7 @@ from layerscope.analyses import sae
 from layerscope.analyses.sae.fitting import loop
 from layerscope.analyses.sae.fitting.group import Group
 from layerscope.analyses.sae.sae import SAE
+from layerscope.demo import load_model, load_tokenizer
 
 
 def rows() -> torch.Tensor:
@@ -76,6 +77,48 @@ def test_another_training_in_the_folder_is_refused(tmp_path) -> None:
     stopped_after(4, trained, to=tmp_path / "half")
     with pytest.raises(ValueError, match=r"seeds is \[0, 0\] there, \[5, 5\] asked"):
         trained(to=tmp_path / "half", seed=5)
+
+
+def test_other_numbers_of_the_same_shape_are_another_training(tmp_path) -> None:
+    options = {"k": 2, "width": 16, "batch": 64, "tokens": 640, "progress": False}
+    sae.train(rows(), to=tmp_path / "done", **options)
+    stopped_after(4, sae.train, rows(), to=tmp_path / "half", **options)
+    for place in ("done", "half"):
+        with pytest.raises(ValueError, match=r"rows.identity is '\w+' there"):
+            sae.train(rows() + 1e-6, to=tmp_path / place, **options)
+
+
+def test_another_model_of_the_same_class_is_another_training(tmp_path) -> None:
+    model = load_model()
+    options = {"k": 2, "width": 16, "batch": 8, "tokens": 64, "progress": False, "to": tmp_path}
+    live = {"corpus": ["the old king saw a red bird"] * 3, "tokenizer": load_tokenizer()}
+    first = sae.train(model, 1, **live, **options)
+    assert same(first, sae.train(model, 1, **live, **options))
+    with pytest.raises(ValueError, match=r"rows.identity is"):
+        sae.train(model, 1, **(live | {"corpus": ["a red bird saw the old king"] * 3}), **options)
+    with torch.no_grad():
+        next(model.parameters())[0, 0] += 1
+    with pytest.raises(ValueError, match=r"rows.identity is"):
+        sae.train(model, 1, **live, **options)
+
+
+def test_a_transcoder_of_another_kind_is_another_training(tmp_path) -> None:
+    sites = {"a": rows(), "b": rows() + 1}
+    options = {"width": 16, "batch": 64, "tokens": 640, "progress": False, "to": tmp_path}
+    sae.train(sites, "a", target="b", architecture="topk", k=4, **options)
+    with pytest.raises(ValueError, match="inner is 'topk' there, 'batchtopk' asked"):
+        sae.train(sites, "a", target="b", architecture="batchtopk", k=4, **options)
+
+
+def test_what_others_left_in_the_folder_stays(tmp_path) -> None:
+    sae.save(trained()[0], tmp_path / "theirs")
+    before = (tmp_path / "theirs" / "sae_weights.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="holds an SAE that this training did not make"):
+        trained(to=tmp_path / "theirs", k=2)
+    assert (tmp_path / "theirs" / "sae_weights.safetensors").read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match="is a file; give a folder"):
+        trained(to=tmp_path / "file")
 
 
 def test_a_checkpoint_of_another_site_is_refused(tmp_path) -> None:

@@ -5,6 +5,7 @@ import torch
 
 import layerscope as ls
 from layerscope.analyses import sae
+from layerscope.analyses.sae.fitting import loop
 from layerscope.demo import load_model, load_tokenizer
 
 OPTIONS = {"width": 32, "k": 4, "batch": 64, "tokens": 640, "progress": False}
@@ -42,6 +43,75 @@ def test_a_crosscoder_reads_and_writes_several_sites(rows) -> None:
 def test_several_sites_for_one_sae_need_a_crosscoder(rows) -> None:
     with pytest.raises(ValueError, match="pass architecture='crosscoder' for one dictionary"):
         sae.train({"a": rows, "b": rows}, ["a", "b"], **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"k": (2, 4)}, r"train makes one SAE, and these options are for 2 \(k=2; k=4\)"),
+        ({"seed": (0, 1)}, r"for 2 \(seed=0; seed=1\); call train_together"),
+    ],
+)
+def test_options_for_several_are_refused_before_the_work(rows, options, said, monkeypatch) -> None:
+    monkeypatch.setattr(loop.Training, "run", None)
+    with pytest.raises(ValueError, match=said):
+        sae.train(rows, **(OPTIONS | options))
+    with pytest.raises(ValueError, match=r"topk at several sites \(a, b\): pass architecture="):
+        sae.train({"a": rows, "b": rows}, **OPTIONS)
+
+
+def test_a_crosscoder_takes_all_sites_that_are_meant(rows) -> None:
+    sites = {"a": rows, "b": rows[:, :5]}
+    options = OPTIONS | {"k": None, "architecture": "crosscoder"}
+    assert sae.train(sites, **options).parts == (8, 5)
+    weak, strong = sae.train_together(sites, l1=(0.01, 10.0), **options)
+    assert weak.parts == strong.parts == (8, 5)
+    alone = sae.train(sites, ["a", "b"], l1=10.0, **options)
+    torch.testing.assert_close(strong.W_dec, alone.W_dec, rtol=0, atol=1e-5)
+    assert float((weak.W_dec - alone.W_dec).abs().max()) > 1e-3
+
+
+def test_transcoders_train_together(rows) -> None:
+    sites = {"in": rows, "out": rows[:, :5] @ torch.ones(5, 5) + rows[:, 3:]}
+    options = OPTIONS | {"k": (2, 4)}
+    together = sae.train_together(sites, "in", target="out", **options)
+    assert [(one.site, one.target, one.k) for one in together] == [
+        ("in", "out", 2),
+        ("in", "out", 4),
+    ]
+    for one in together:
+        alone = sae.train(sites, "in", target="out", **(OPTIONS | {"k": one.k}))
+        torch.testing.assert_close(one.W_dec, alone.W_dec, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [5, 8])
+def test_an_architecture_as_an_object_makes_a_transcoder_too(rows, width) -> None:
+    sites = {"in": rows, "out": (rows**2)[:, :width]}
+    options = OPTIONS | {"target": "out"}
+    named = sae.train(sites, "in", **options)
+    given = sae.train(sites, "in", architecture=sae.TopK(k=(4,)), **(options | {"k": None}))
+    assert given.about["architecture"] == "transcoder"
+    assert torch.equal(named.W_enc, given.W_enc)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"architecture": "transcoder"}, "reconstructs another site than it reads: pass target="),
+        ({"architecture": "crosscoder", "target": "b"}, "leave out target="),
+        ({"architecture": "afa", "target": "b"}, "afa compares the norms .* leave out target="),
+        ({"architecture": "afa", "scaling": "whiten"}, "take scaling='scale' or 'none'"),
+    ],
+)
+def test_what_could_not_be_exported_is_refused_before_the_work(rows, options, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        sae.train({"a": rows, "b": rows}, "a", **(OPTIONS | {"k": None} | options))
+
+
+def test_a_batch_of_one_row_has_no_error_to_share(rows) -> None:
+    made = sae.train(rows, **(OPTIONS | {"batch": 1, "k": 1, "dead_after": 20}))
+    assert made.history.table["dead_share"].iloc[-1] > 0.2
+    assert bool(torch.isfinite(made.W_dec).all())
 
 
 def test_weights_are_in_raw_units(rows) -> None:

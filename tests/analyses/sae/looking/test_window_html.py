@@ -72,6 +72,7 @@ def test_a_token_of_no_characters_can_be_seen_where_it_counts() -> None:
         ("a\nb\tc", "a⏎b⇥c"),
         ("\x00\x1b\x7f", ""),
         ("é 漢 ", "é 漢 "),
+        ("a\u202eb\u2066", "a·b·"),  # would turn the tokens after it
     ],
 )
 def test_whatever_a_token_is_it_is_text(token: str, shown: str) -> None:

@@ -15,6 +15,7 @@ from layerscope.analyses.sae.measuring.first_letters import (
     _begins,
     first_letters,
     letter_absorption,
+    letter_probes,
     summary,
 )
 from layerscope.analyses.sae.measuring.measured_rows import measured_rows
@@ -126,7 +127,8 @@ def test_a_planted_absorber_is_found(make_store, absorbing) -> None:
     store, rows, sae = planted(make_store, absorbing)
     letters = first_letters(store)
     assert len(letters.index) == 5 * 48 * 6
-    found = {one.letter: one for one in letter_absorption(rows, letters, sae)}
+    probes = letter_probes(rows, letters, sae.d_in, sae.W_enc.device)
+    found = {one.letter: one for one in letter_absorption(rows, letters, sae, probes)}
     assert set(found) == set("abcde")
     assert found["a"].split == (0,)
     tokens = np.concatenate([one.tokens for one in found.values()])
@@ -146,6 +148,15 @@ def test_a_planted_absorber_is_found(make_store, absorbing) -> None:
     assert value == pytest.approx(np.concatenate([one.full for one in found.values()]).mean())
     assert low <= value <= high
     assert (value > 0) is absorbing
+
+
+def test_a_dead_dictionary_absorbs_nothing_because_it_says_nothing(make_store) -> None:
+    store, rows, sae = planted(make_store, absorbing=True)
+    letters = first_letters(store)
+    probes = letter_probes(rows, letters, sae.d_in, sae.W_enc.device)
+    dead = SAE(sae.W_enc, sae.b_enc - 1e4, sae.W_dec, sae.b_dec)
+    assert len(probes.letters) == 5
+    assert letter_absorption(rows, letters, dead, probes) == []
 
 
 def test_rows_that_are_no_tokens_have_no_first_letters(make_store) -> None:

@@ -161,3 +161,12 @@ def test_on_cuda_the_rows_are_the_same() -> None:
         rows = there.next(128)[0]
         assert rows.device.type == "cuda"
         assert torch.equal(rows.cpu(), here.next(128)[0])
+
+
+def test_equal_numbers_are_the_same_rows_and_others_are_not() -> None:
+    rows = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    moved = rows.clone()
+    moved[7, 1] += 1e-6
+    assert HeldRows(rows).identity == HeldRows(rows.clone()).identity
+    assert HeldRows(moved).identity != HeldRows(rows).identity
+    assert HeldRows({"a": rows, "b": moved}).identity != HeldRows({"a": moved, "b": rows}).identity

@@ -43,6 +43,11 @@ def test_a_model_and_a_source_that_is_already_one(gpt2, tokenizer, sentences, tm
         assert isinstance(source, LiveRows)
         assert source.sites == ("blocks.1.resid_post",)
         assert rows_of(source, batch=4) is source
+        assert rows_of(source, 1) is source
+        with pytest.raises(
+            ValueError, match=r"made for blocks.1.resid_post, and blocks.2.resid_po"
+        ):
+            rows_of(source, 2)
 
 
 def test_fewer_rows_than_a_batch_are_refused_at_once(numbered) -> None:  # type: ignore[no-untyped-def]
@@ -55,7 +60,7 @@ def test_fewer_rows_than_a_batch_are_refused_at_once(numbered) -> None:  # type:
 
 def test_what_cannot_be_meant(numbered, gpt2, tmp_path) -> None:  # type: ignore[no-untyped-def]
     store = numbered()
-    with pytest.raises(LookupError, match="site 'aa' is not in numbered; closest: a"):
+    with pytest.raises(LookupError, match="site 'aa' is not in this store; did you mean 'a'"):
         rows_of(store, "aa")
     with pytest.raises(ValueError, match="which site"):
         rows_of(store)
