@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from layerscope.analyses.material.neighbour_map import neighbour_map
 from layerscope.analyses.measures.distances import distances
 from layerscope.analyses.measures.gdv import half_z
 
@@ -106,22 +106,15 @@ def _stretched(z: Tensor, start: Floats) -> Floats:
 
 def _umap(z: Tensor, start: Floats, seed: int, say: Callable[[str], Any]) -> Floats:
     say("UMAP is being loaded and compiled, once")
-    with warnings.catch_warnings():
-        # It says that a seed rules out several workers, and that few rows have few eigenvectors.
-        warnings.simplefilter("ignore")
-        from umap import UMAP
-
-        near = min(NEIGHBOURS, len(z) - 1)
-        model = UMAP(
-            n_neighbors=near,
-            min_dist=MIN_DIST,
-            init=start.astype(np.float32),
-            random_state=seed,
-            n_jobs=1,
-        )
-        placed = model.fit_transform(z.float().cpu().numpy())
+    placed = neighbour_map(
+        z.float().cpu().numpy(),
+        neighbours=NEIGHBOURS,
+        min_dist=MIN_DIST,
+        init=start.astype(np.float32),
+        seed=seed,
+    )
     say("")
-    return np.asarray(placed, dtype=np.float64)
+    return placed
 
 
 def _aligned(placed: Floats, before: Floats | None) -> Floats:

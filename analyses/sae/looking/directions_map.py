@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from layerscope.analyses.material.neighbour_map import neighbour_map
 
 LAYOUTS = ("umap", "pca", "none")
 NEIGHBOURS, MIN_DIST = 15, 0.15
@@ -29,19 +29,7 @@ def directions_map(decoder: Tensor, layout: str, *, seed: int = 0) -> Floats:
         return np.full((len(rows), 2), np.nan)
     if layout == "pca" or len(rows) < LEAST:
         return _principal(rows)
-    with warnings.catch_warnings():
-        # It says that a seed rules out several workers, and numba that something will change.
-        warnings.simplefilter("ignore")
-        from umap import UMAP
-
-        model = UMAP(
-            n_neighbors=min(NEIGHBOURS, len(rows) - 1),
-            min_dist=MIN_DIST,
-            metric="cosine",
-            random_state=seed,
-            n_jobs=1,
-        )
-        return np.asarray(model.fit_transform(rows), dtype=np.float64)
+    return neighbour_map(rows, neighbours=NEIGHBOURS, min_dist=MIN_DIST, metric="cosine", seed=seed)
 
 
 def _principal(rows: NDArray[np.float32]) -> Floats:

@@ -47,7 +47,7 @@ print(json.dumps({"taken": highest() - before, "said": said}))
 @pytest.mark.parametrize(
     ("name", "options", "width", "batch"),
     [
-        ("topk", {"k": (32,)}, 4096, 4096),
+        ("topk", {"k": (32,)}, 8192, 8192),
         ("topk", {"k": (32,), "sparse": False}, 8192, 2048),
         ("relu", {}, 8192, 2048),
         ("batchtopk", {"k": (32,), "sparse": False}, 8192, 2048),
