@@ -158,7 +158,7 @@ def train_together(
 ) -> tuple[SAE, ...]:
     """Train several SAEs at once: one for each site and each value of k, l1, lr or seed.
 
-    SAEs of one site share each product with its rows, several sites go through one batched product,
+    SAEs of one site share their rows and one product, several sites go through one batched product,
     and a running model runs once for all of them. Each ends as if it had been trained by itself
     (up to rounding): gradients are clipped and latents counted dead one by one.
 

@@ -106,7 +106,9 @@ def test_a_transcoder_of_another_kind_is_another_training(tmp_path) -> None:
     sites = {"a": rows(), "b": rows() + 1}
     options = {"width": 16, "batch": 64, "tokens": 640, "progress": False, "to": tmp_path}
     sae.train(sites, "a", target="b", architecture="topk", k=4, **options)
-    with pytest.raises(ValueError, match=r"inner is .'architecture': 'topk'.* there, .'architecture': 'batchtopk'"):
+    with pytest.raises(
+        ValueError, match=r"inner is .'architecture': 'topk'.* there, .'architecture': 'batchtopk'"
+    ):
         sae.train(sites, "a", target="b", architecture="batchtopk", k=4, **options)
 
 
