@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -81,16 +81,11 @@ class AFA(Architecture):
     def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
         return (3, 3)
 
+    def in_use(self, weights: Weights, member: int, moment: Moment) -> dict[str, Any]:
+        return {"activation": "afa"}
+
     def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
-        weights = self._used(weights)
-        return SAE(
-            weights.encoder[member].T,
-            weights.b_enc[member],
-            weights.decoder[member],
-            weights.b_dec[member],
-            activation="afa",
-            subtract_b_dec=self.subtract_b_dec,
-        )
+        return super().export(self._used(weights), member, moment)
 
     def _used(self, weights: Weights) -> Weights:
         # Times 0 rather than left out: it keeps a gradient, of zeros.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -145,8 +145,19 @@ class Architecture(ABC):
         return
 
     @abstractmethod
+    def in_use(self, weights: Weights, member: int, moment: Moment) -> dict[str, Any]:
+        """What `SAE` has to be told of number `member` beyond the four tensors: activation, k..."""
+
     def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
         """SAE number `member` of the group as it is used, in the trainer's scaled units."""
+        return SAE(
+            weights.encoder[member].T,
+            weights.b_enc[member],
+            weights.decoder[member],
+            weights.b_dec[member],
+            subtract_b_dec=self.subtract_b_dec,
+            **self.in_use(weights, member, moment),
+        )
 
 
 def _directions(latents: int, width: int, generators: Sequence[torch.Generator]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from torch.linalg import vector_norm
 from layerscope.analyses.sae.architectures.architecture import Moment, Weights
 from layerscope.analyses.sae.architectures.relu import ReLU
 from layerscope.analyses.sae.architectures.terms import settle
-from layerscope.analyses.sae.sae import SAE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +34,8 @@ class Crosscoder(ReLU):
         super().__post_init__()
         settle(self, "parts", least=1, whole=True)
 
-    def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
-        sae = super().export(weights, member, moment)
-        sae.parts = self.parts
-        return sae
+    def in_use(self, weights: Weights, member: int, moment: Moment) -> dict[str, Any]:
+        return super().in_use(weights, member, moment) | {"parts": self.parts}
 
     def _size(self, codes: Tensor, weights: Weights) -> Tensor:
         sites = weights.decoder.split(self.parts, dim=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from layerscope.analyses.sae.architectures.architecture import (
 )
 from layerscope.analyses.sae.architectures.dense import decoded, preactivations
 from layerscope.analyses.sae.architectures.terms import active, each, l0, settle, squared_error
-from layerscope.analyses.sae.sae import SAE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +63,9 @@ class Gated(Architecture):
     def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
         return (8, 8)
 
-    def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
-        return SAE(
-            weights.encoder[member].T,
-            weights.b_enc[member],
-            weights.decoder[member],
-            weights.b_dec[member],
-            activation="gated",
-            r_mag=weights.extra["r_mag"][member],
-            b_mag=weights.extra["b_mag"][member],
-            subtract_b_dec=self.subtract_b_dec,
-        )
+    def in_use(self, weights: Weights, member: int, moment: Moment) -> dict[str, Any]:
+        own = {name: weights.extra[name][member] for name in ("r_mag", "b_mag")}
+        return {"activation": "gated", **own}
 
 
 def _decoded_by_frozen(gate: Tensor, weights: Weights) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from layerscope.analyses.sae.architectures.architecture import (
 from layerscope.analyses.sae.architectures.dense import decoded, preactivations
 from layerscope.analyses.sae.architectures.steps import count_above, jumprelu
 from layerscope.analyses.sae.architectures.terms import active, each, l0, settle, squared_error
-from layerscope.analyses.sae.sae import SAE
 
 PENALTIES = ("quadratic", "step", "tanh")
 SHARPNESS = 4.0
@@ -115,16 +114,8 @@ class JumpReLU(Architecture):
     def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
         return (6, 6)
 
-    def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
-        return SAE(
-            weights.encoder[member].T,
-            weights.b_enc[member],
-            weights.decoder[member],
-            weights.b_dec[member],
-            activation="jumprelu",
-            threshold=thresholds(weights)[member],
-            subtract_b_dec=self.subtract_b_dec,
-        )
+    def in_use(self, weights: Weights, member: int, moment: Moment) -> dict[str, Any]:
+        return {"activation": "jumprelu", "threshold": thresholds(weights)[member]}
 
     def _penalty(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layerscope.analyses.sae.architectures.architecture import Loss, Moment, Weights
 from layerscope.analyses.sae.architectures.auxk import auxk
-from layerscope.analyses.sae.architectures.batchtopk import BatchTopK, follow
+from layerscope.analyses.sae.architectures.batchtopk import BatchTopK
 from layerscope.analyses.sae.architectures.terms import settle
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
@@ -45,8 +45,7 @@ class Matryoshka(BatchTopK):
                 raise ValueError(f"{len(self.level_weights)} level_weights for {levels} levels")
 
     def loss(self, weights: Weights, x: Tensor, y: Tensor, moment: Moment) -> Loss:
-        pre, codes = self._selected(weights, x)
-        follow(moment.threshold, codes.values.detach())
+        pre, codes = self.selected(weights, x, moment)
         levels = self.levels(weights.encoder.shape[1])
         error = y - weights.b_dec[:, None]
         terms = []
@@ -65,7 +64,7 @@ class Matryoshka(BatchTopK):
         )
 
     def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
-        return (1.5, 1.5) if self._is_sparse(latents, device) else (5.5, 5.5)
+        return (2, 2) if self._is_sparse(latents, device) else (5.5, 5.5)
 
     def levels(self, latents: int) -> tuple[int, ...]:
         """F_m for a dictionary of this width.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from layerscope.analyses.sae.architectures.architecture import (
 )
 from layerscope.analyses.sae.architectures.dense import decoded, preactivations
 from layerscope.analyses.sae.architectures.terms import active, each, l0, settle, squared_error
-from layerscope.analyses.sae.sae import SAE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +48,8 @@ class ReLU(Architecture):
             parts={"l1": penalty.detach()},
         )
 
-    def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
-        return SAE(
-            weights.encoder[member].T,
-            weights.b_enc[member],
-            weights.decoder[member],
-            weights.b_dec[member],
-            activation="relu",
-            subtract_b_dec=self.subtract_b_dec,
-        )
+    def in_use(self, weights: Weights, member: int, moment: Moment) -> dict[str, Any]:
+        return {"activation": "relu"}
 
     def _size(self, codes: Tensor, weights: Weights) -> Tensor:
         """What the penalty counts, mean over rows, [group]."""

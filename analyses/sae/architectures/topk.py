@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from layerscope.analyses.sae.architectures.auxk import auxk
 from layerscope.analyses.sae.architectures.dense import preactivations
 from layerscope.analyses.sae.architectures.sparse import Codes, pays
 from layerscope.analyses.sae.architectures.terms import settle
-from layerscope.analyses.sae.sae import SAE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +40,7 @@ class TopK(Architecture):
         settle(self, "k", least=1, whole=self.whole_k)
 
     def loss(self, weights: Weights, x: Tensor, y: Tensor, moment: Moment) -> Loss:
-        pre = self._pre(weights, x, moment)
-        codes = self._codes(weights, x, pre)
+        pre, codes = self.selected(weights, x, moment)
         error = y - codes.decoded(weights.decoder) - weights.b_dec[:, None]
         squared = error.square().sum(-1).mean(-1)
         revival = auxk(weights, x, pre, error, moment, self.aux, self.subtract_b_dec)
@@ -57,16 +55,19 @@ class TopK(Architecture):
     def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
         return (1, 1) if self._is_sparse(latents, device) else (4, 4)
 
-    def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
-        return SAE(
-            weights.encoder[member].T,
-            weights.b_enc[member],
-            weights.decoder[member],
-            weights.b_dec[member],
-            activation="topk",
-            k=self.k[member % len(self.k)],
-            subtract_b_dec=self.subtract_b_dec,
-        )
+    def in_use(self, weights: Weights, member: int, moment: Moment) -> dict[str, Any]:
+        return {"activation": "topk", "k": self.k[member % len(self.k)]}
+
+    def selected(self, weights: Weights, x: Tensor, moment: Moment) -> tuple[Tensor, Codes]:
+        """Pre-activations and the codes among them."""
+        pre = self._pre(weights, x, moment)
+        most = max(self.k)
+        indices = pre.detach().topk(most, dim=-1).indices
+        keep = None
+        if min(self.k) < most:
+            ks = torch.tensor(self.k, device=x.device)[:, None, None]
+            keep = torch.arange(most, device=x.device) < ks
+        return pre, Codes(weights, x, pre, indices, self.subtract_b_dec, keep)
 
     def _pre(self, weights: Weights, x: Tensor, moment: Moment) -> Tensor:
         """Without a graph where the sparse products make their own."""
@@ -79,12 +80,3 @@ class TopK(Architecture):
 
     def _is_sparse(self, latents: int, device: torch.device) -> bool:
         return pays(device, latents, max(self.k)) if self.sparse is None else self.sparse
-
-    def _codes(self, weights: Weights, x: Tensor, pre: Tensor) -> Codes:
-        most = max(self.k)
-        indices = pre.detach().topk(most, dim=-1).indices
-        keep = None
-        if min(self.k) < most:
-            ks = torch.tensor(self.k, device=x.device)[:, None, None]
-            keep = torch.arange(most, device=x.device) < ks
-        return Codes(weights, x, pre, indices, self.subtract_b_dec, keep)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerscope.analyses.sae.architectures.architecture import (
     Architecture,
@@ -14,7 +14,6 @@ from layerscope.analyses.sae.architectures.architecture import (
     Moment,
     Weights,
 )
-from layerscope.analyses.sae.sae import SAE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +61,6 @@ class Transcoder(Architecture):
     def copies(self, latents: int, device: torch.device) -> tuple[float, float]:
         return self.inner.copies(latents, device)
 
-    def export(self, weights: Weights, member: int, moment: Moment) -> SAE:
-        sae = self.inner.export(weights, member, moment)
-        if self.skip:
-            past = weights.extra["W_skip"][member].detach()
-            sae.W_skip = nn.Parameter(past, requires_grad=False)
-        return sae
+    def in_use(self, weights: Weights, member: int, moment: Moment) -> dict[str, Any]:
+        past = {"W_skip": weights.extra["W_skip"][member]} if self.skip else {}
+        return self.inner.in_use(weights, member, moment) | past

@@ -124,10 +124,11 @@ def test_a_row_that_takes_nearly_all_switches_to_dense_products(
     x = rows()
     x[0, 0] *= 1e3
     architecture = BatchTopK(k=(1,))
-    pre, codes = architecture._selected(weights, x)
+    pre, codes = architecture.selected(weights, x, make_moment(1, weights.encoder.shape[1]))
     assert codes.places.indices.shape[-1] > 8
     assert pre.requires_grad
-    pre, codes = architecture._selected(make_weights(group=1, latents=200), rows())
+    wide = make_weights(group=1, latents=200)
+    pre, codes = architecture.selected(wide, rows(), make_moment(1, 200))
     assert codes.places.indices.shape[-1] < 25
     assert not pre.requires_grad
 
