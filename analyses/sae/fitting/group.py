@@ -68,6 +68,11 @@ class Group:
         """Part of the latents that are dead now, [group]."""
         return self._moment.dead.float().mean(-1)
 
+    def end(self) -> None:
+        """Give back what only further steps need: Adam's moments, room for pre-activations."""
+        del self._optimiser
+        self._moment = replace(self._moment, _wide=None)
+
     def saes(self) -> list[SAE]:
         """As they are used: raw units, decoder rows of norm 1 where that changes nothing."""
         return [self._sae(member) for member in range(self.plan.group)]

@@ -66,6 +66,7 @@ class Training:
                     written = now
                 if stopped:
                     raise KeyboardInterrupt(self._where(done))
+        self.group.end()
         return self.group
 
     def _started(self, found: Checkpoint | None) -> Group:

@@ -41,21 +41,22 @@ def fold(sae: SAE, inputs: Affine, outputs: Affine | None = None) -> SAE:
             "with one factor for all dimensions, equal for input and output, not with "
             f"scale {list(inputs.scale.shape)} and subtract_b_dec={sae.subtract_b_dec}"
         )
-    tensors = _wide(sae)
-    before, after = inputs.scale.to(tensors["W_enc"]), inverse_of(to.scale).to(tensors["W_enc"])
+    tensors = _tensors(sae)
+    before, after = inputs.scale.to(tensors["b_dec"]), inverse_of(to.scale).to(tensors["b_dec"])
     shift = times(inputs.centre.to(after), before)
     if not keeps:
         # The scaled input starts at x A - (centre A), from which b_dec may be subtracted besides.
         away = shift + tensors["b_dec"] if sae.subtract_b_dec else shift
-        lost = away @ tensors["W_enc"]
+        lost = away @ _wide(tensors["W_enc"])
         tensors["b_enc"] = tensors["b_enc"] - lost
         if "b_mag" in tensors:  # its magnitudes do not see the gate's bias
             tensors["b_mag"] = tensors["b_mag"] - tensors["r_mag"].exp() * lost
     if sae.W_skip is not None:
-        tensors["b_dec"] = tensors["b_dec"] - shift @ tensors["W_skip"]
-        tensors["W_skip"] = times(_left(before, tensors["W_skip"]), after)
-    tensors["W_enc"] = _left(before, tensors["W_enc"])
-    tensors["W_dec"] = times(tensors["W_dec"], after)
+        tensors["b_dec"] = tensors["b_dec"] - shift @ _wide(tensors["W_skip"])
+        tensors["W_skip"] = _right(_left(before, tensors["W_skip"]), after)
+    dtype = sae.W_enc.dtype
+    tensors["W_enc"] = _left(before, tensors["W_enc"]).to(dtype)
+    tensors["W_dec"] = _right(tensors["W_dec"], after).to(dtype)
     tensors["b_dec"] = times(tensors["b_dec"], after) + to.centre.to(after)
     return _with(sae, tensors, subtract_b_dec=keeps)
 
@@ -74,8 +75,8 @@ def fold_decoder_norms(sae: SAE, *, ranked_by_norm: bool = False) -> SAE:
         ValueError: a TopK that chooses by the codes alone, with norms that differ: folding would
             change which latents are active.
     """
-    tensors = _wide(sae)
-    norms = tensors["W_dec"].norm(dim=1)
+    tensors = _tensors(sae)
+    norms = torch.linalg.vector_norm(sae.W_dec, dim=1, dtype=tensors["b_dec"].dtype)
     norms = torch.where(norms > 0, norms, torch.ones_like(norms))
     low, high = float(norms.min()), float(norms.max())
     if sae.activation == "topk" and not ranked_by_norm and high - low > EQUAL * high:
@@ -84,17 +85,23 @@ def fold_decoder_norms(sae: SAE, *, ranked_by_norm: bool = False) -> SAE:
             f"{high:.4g}: with norms folded in it would choose others. Leave the norms, or pass "
             "ranked_by_norm=True if it was trained to choose by code times norm"
         )
-    tensors["W_dec"] = tensors["W_dec"] / norms[:, None]
-    for name in ("W_enc", "b_enc", "threshold", "b_mag"):
+    tensors["W_dec"] = (tensors["W_dec"] / norms[:, None]).to(sae.W_dec.dtype)
+    tensors["W_enc"] = (tensors["W_enc"] * norms).to(sae.W_enc.dtype)
+    for name in ("b_enc", "threshold", "b_mag"):
         if name in tensors:
             tensors[name] = tensors[name] * norms
     return _with(sae, tensors, subtract_b_dec=sae.subtract_b_dec)
 
 
-def _wide(sae: SAE) -> dict[str, Tensor]:
-    """Its tensors in float64, where the device has it: folding must not cost digits."""
-    wide = torch.float32 if sae.W_enc.device.type == "mps" else torch.float64
-    return {name: tensor.detach().to(wide) for name, tensor in sae.named_parameters()}
+def _wide(tensor: Tensor) -> Tensor:
+    """In float64, where the device has it: folding must not cost digits."""
+    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+
+
+def _tensors(sae: SAE) -> dict[str, Tensor]:
+    """Its vectors in float64; its matrices as they are, to be widened one at a time."""
+    found = {name: tensor.detach() for name, tensor in sae.named_parameters()}
+    return {name: _wide(x) if x.ndim == 1 else x for name, x in found.items()}
 
 
 def _with(sae: SAE, tensors: dict[str, Tensor], *, subtract_b_dec: bool) -> SAE:
@@ -114,10 +121,14 @@ def _with(sae: SAE, tensors: dict[str, Tensor], *, subtract_b_dec: bool) -> SAE:
 
 
 def _left(scale: Tensor, matrix: Tensor) -> Tensor:
-    """A scale from the left, ``A W``."""
-    if scale.ndim == 2:
-        return scale @ matrix
-    return (scale[:, None] if scale.ndim else scale) * matrix
+    """A scale from the left, ``A W``, as wide as the scale."""
+    return scale @ _wide(matrix) if scale.ndim == 2 else scale.view(-1, 1) * matrix
+
+
+def _right(matrix: Tensor, scale: Tensor) -> Tensor:
+    """A scale from the right, ``W A``, as wide as the scale."""
+    # A view, for a number without dimensions would not widen the product.
+    return _wide(matrix) @ scale if scale.ndim == 2 else matrix * scale.view(-1)
 
 
 def _equal(one: Affine, other: Affine) -> bool:

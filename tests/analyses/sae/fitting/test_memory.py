@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,6 +60,40 @@ def test_the_peak_is_within_a_fifth_of_the_estimate(name, options, width, batch)
     ran = subprocess.run(
         [sys.executable, "-c", settings + SCRIPT], capture_output=True, text=True, check=True
     )
+    found = json.loads(ran.stdout)
+    assert 0.8 < found["said"] / found["taken"] < 1.2, found
+
+
+WHOLE = """
+import json, sys, torch
+from pathlib import Path
+from layerscope.analyses import sae
+from layerscope.analyses.sae.fitting import memory
+
+said = []
+of_plan = memory.of_plan
+memory.of_plan = lambda plan, device: said.append(of_plan(plan, device)) or said[-1]
+
+def highest():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+def training(width, folder):
+    rows = torch.randn(1024, 256)
+    sae.train(rows, width=width, k=8, batch=512, tokens=1024, to=folder, progress=False)
+
+training(64, sys.argv[1] + "/small")
+before = highest()
+training(24_576, sys.argv[1] + "/wide")
+print(json.dumps({"taken": highest() - before, "said": said[-1].peak}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_export_and_saving_take_no_more_than_the_steps(tmp_path: Path) -> None:
+    # Many latents and few rows: what does not hang on the batch decides.
+    command = [sys.executable, "-c", WHOLE, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(ran.stdout)
     assert 0.8 < found["said"] / found["taken"] < 1.2, found
 
