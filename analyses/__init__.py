@@ -5,10 +5,9 @@ The folders hold their parts.
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from layerscope.lazy import lazy
 
 if TYPE_CHECKING:
     from layerscope.analyses import sae as sae
@@ -51,9 +50,6 @@ if TYPE_CHECKING:
     from layerscope.analyses.task_geometry import task_geometry as task_geometry
     from layerscope.analyses.word_classes import word_classes as word_classes
 
-# With functions of their own: `analyses.sae.train`, `analyses.training.Recorder`...
-_PACKAGES = ("sae", "training")
-
 __all__ = [
     "attention_modes",
     "attribution_patching",
@@ -90,26 +86,6 @@ __all__ = [
     "word_classes",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return import_module(f"layerscope.analyses.{name}")
-    if name not in __all__:
-        raise AttributeError(f"module 'layerscope.analyses' has no attribute {name!r}")
-    return getattr(import_module(f"layerscope.analyses.{name}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*__all__, *_PACKAGES]
-
-
-class _Analyses(ModuleType):
-    """Importing a submodule binds it on its package, where users look for the function."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in __all__ and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Analyses
+__getattr__, __dir__ = lazy(
+    __name__, {name: f".{name}" for name in __all__}, modules=("sae", "training")
+)

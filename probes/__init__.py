@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from layerscope.lazy import lazy
 
 if TYPE_CHECKING:
     from layerscope.probes.finding import ProbeFinding as ProbeFinding
@@ -13,16 +14,6 @@ if TYPE_CHECKING:
     from layerscope.probes.fitting import fit_readout as fit_readout
     from layerscope.probes.probe import probe as probe
     from layerscope.probes.readouts.linear import LinearReadout as LinearReadout
-
-_HOME = {
-    "LinearReadout": "layerscope.probes.readouts.linear",
-    "LogisticFit": "layerscope.probes.fitting",
-    "ProbeFinding": "layerscope.probes.finding",
-    "RidgeFit": "layerscope.probes.fitting",
-    "fit": "layerscope.probes.fitting",
-    "fit_readout": "layerscope.probes.fitting",
-    "probe": "layerscope.probes.probe",
-}
 
 __all__ = [  # noqa: RUF022  (the order of use)
     "probe",
@@ -34,12 +25,15 @@ __all__ = [  # noqa: RUF022  (the order of use)
     "RidgeFit",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'layerscope.probes' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "LinearReadout": ".readouts.linear",
+        "LogisticFit": ".fitting",
+        "ProbeFinding": ".finding",
+        "RidgeFit": ".fitting",
+        "fit": ".fitting",
+        "fit_readout": ".fitting",
+        "probe": ".probe",
+    },
+)

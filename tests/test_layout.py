@@ -21,11 +21,11 @@ PACKAGES = CONFIG["options"]["packages"].split()
 
 # What each part may import; a later room may use every earlier one.
 FLOORS = [
-    {"distribution", "finding", "saved", "theme", "store", "corpus", "planted"},
+    {"distribution", "finding", "lazy", "notebook", "saved", "theme", "store", "corpus", "planted"},
     {"hooks"},
     {"probes"},
     {"analyses"},
-    {"report", "demo", "cli", "__init__", "__main__"},
+    {"report", "demo", "calibration", "cli", "__init__", "__main__"},
 ]
 FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -64,7 +64,7 @@ def sources() -> list[tuple[str, Path]]:
     home = ROOT / "src" / "layerscope"
     for path in sorted(home.glob("*.py")):
         found.append((path.stem, path))
-    for room in ("store", "corpus", "report", "planted", "demo"):
+    for room in ("store", "corpus", "report", "planted", "demo", "calibration"):
         found += [(room, path) for path in sorted((home / room).rglob("*.py"))]
     return found
 

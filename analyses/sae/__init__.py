@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from layerscope.lazy import lazy
 
 if TYPE_CHECKING:
     from layerscope.analyses.sae.architectures.afa import AFA as AFA
@@ -29,27 +28,6 @@ if TYPE_CHECKING:
     from layerscope.analyses.sae.sae import SAE as SAE
     from layerscope.analyses.sae.train import train as train
     from layerscope.analyses.sae.train import train_together as train_together
-
-_PACKAGE = "layerscope.analyses.sae"
-_HOME = {
-    "AFA": f"{_PACKAGE}.architectures.afa",
-    "BatchTopK": f"{_PACKAGE}.architectures.batchtopk",
-    "Crosscoder": f"{_PACKAGE}.architectures.crosscoder",
-    "Gated": f"{_PACKAGE}.architectures.gated",
-    "JumpReLU": f"{_PACKAGE}.architectures.jumprelu",
-    "Matryoshka": f"{_PACKAGE}.architectures.matryoshka",
-    "ReLU": f"{_PACKAGE}.architectures.relu",
-    "ReLUApril": f"{_PACKAGE}.architectures.relu",
-    "TopK": f"{_PACKAGE}.architectures.topk",
-    "Transcoder": f"{_PACKAGE}.architectures.transcoder",
-    "SAE": f"{_PACKAGE}.sae",
-    "evaluate": f"{_PACKAGE}.evaluate",
-    "features": f"{_PACKAGE}.features",
-    "load": f"{_PACKAGE}.formats.save_load",
-    "save": f"{_PACKAGE}.formats.save_load",
-    "train": f"{_PACKAGE}.train",
-    "train_together": f"{_PACKAGE}.train",
-}
 
 __all__ = [
     "AFA",
@@ -71,24 +49,25 @@ __all__ = [
     "train_together",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-class _Functions(ModuleType):
-    """Importing a submodule binds it on its package, where users look for the function."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _HOME and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Functions
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "AFA": ".architectures.afa",
+        "BatchTopK": ".architectures.batchtopk",
+        "Crosscoder": ".architectures.crosscoder",
+        "Gated": ".architectures.gated",
+        "JumpReLU": ".architectures.jumprelu",
+        "Matryoshka": ".architectures.matryoshka",
+        "ReLU": ".architectures.relu",
+        "ReLUApril": ".architectures.relu",
+        "TopK": ".architectures.topk",
+        "Transcoder": ".architectures.transcoder",
+        "SAE": ".sae",
+        "evaluate": ".evaluate",
+        "features": ".features",
+        "load": ".formats.save_load",
+        "save": ".formats.save_load",
+        "train": ".train",
+        "train_together": ".train",
+    },
+)

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 from layerscope.analyses.sae.measuring.behaviour_lines import behaviour_lines
 from layerscope.analyses.sae.measuring.detection import Detection
 from layerscope.analyses.sae.measuring.dictionary_lines import dictionary_lines, matches
-from layerscope.analyses.sae.measuring.label_lines import absorption_lines, probing_lines
+from layerscope.analyses.sae.measuring.label_lines import (
+    absorption_lines,
+    probed_rows,
+    probing_lines,
+)
 from layerscope.analyses.sae.measuring.measured_rows import MeasuredRows, measured_rows
 from layerscope.analyses.sae.measuring.passes import accumulated, moments_of, with_baselines
 from layerscope.analyses.sae.measuring.sae_finding import SAEFinding
@@ -27,6 +31,7 @@ from layerscope.analyses.sae.measuring.sae_table import (
 )
 from layerscope.analyses.sae.sae import SAE
 from layerscope.finding import Provenance
+from layerscope.probes.reading.rows import Plan
 
 
 def evaluate(
@@ -94,9 +99,10 @@ def evaluate(
         sae, data, site=site, target=target, corpus=corpus, rows=rows, seed=seed, progress=progress
     )
     _check_planted(found, reference, features)
+    probed = None if label is None else probed_rows(found, label, seed=seed)
     with torch.no_grad():
         lines, notes = _measured(
-            sae, found, model, corpus, tokenizer, label, reference, features,
+            sae, found, model, corpus, tokenizer, label, probed, reference, features,
             signed=signed, tokens=tokens, baselines=baselines, seed=seed, progress=progress,
         )  # fmt: skip
     parameters = {
@@ -124,6 +130,7 @@ def _measured(
     corpus: Any,
     tokenizer: Any,
     label: str | None,
+    probed: Plan | None,
     reference: Tensor | None,
     features: Tensor | None,
     *,
@@ -151,8 +158,9 @@ def _measured(
     lines = row_lines(sums, rows.n_groups, seed=seed)
     lines += dictionary_lines(candidates, sums, moments, matched, detections)
     lines += [*density_lines(sums), *point_lines(points)]
-    if label is not None:
-        lines += probing_lines(candidates, rows, label, notes, seed=seed)
+    if label is not None and probed is not None:
+        notes += probed.notes
+        lines += probing_lines(candidates, rows, probed, label, seed=seed)
     lines += absorption_lines(candidates, rows, notes, seed=seed)
     lines += behaviour_lines(
         candidates, rows, moments, model, corpus, tokenizer, notes,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,26 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from layerscope.analyses.sae.architectures.architecture import Architecture
-from layerscope.analyses.sae.fitting import memory
-from layerscope.analyses.sae.fitting.asking import plan_for
-from layerscope.analyses.sae.fitting.checkpoint import header_of
-from layerscope.analyses.sae.fitting.finished import give_back, keep, open_folder
-from layerscope.analyses.sae.fitting.history import finding
-from layerscope.analyses.sae.fitting.loop import Training
-from layerscope.analyses.sae.fitting.plan import Plan, Sites
-from layerscope.analyses.sae.rows.open import rows_of
+from layerscope.analyses.sae.fitting.run import run
 from layerscope.analyses.sae.rows.source import Rows
-from layerscope.analyses.sae.rows.statistics import Statistics, statistics_of
 from layerscope.analyses.sae.sae import SAE
-from layerscope.store.disk import megabytes
 
 if TYPE_CHECKING:
     from layerscope.store import Store
 
     Data = Store | str | Path | Tensor | Mapping[str, Tensor] | nn.Module | Rows
-
-STATISTICS = 16_384
-"""Rows from which the statistics are taken that an SAE keeps."""
 
 
 def train(
@@ -105,7 +90,7 @@ def train(
         FileExistsError: the folder holds an SAE of other origin.
         FloatingPointError: the loss left the numbers.
     """
-    (sae,) = _trained(
+    (sae,) = run(
         data,
         site,
         target,
@@ -192,7 +177,7 @@ def train_together(
         LookupError: a site that is not there.
         ValueError: as for `train`; lists of different lengths; sites of different widths.
     """
-    return _trained(
+    return run(
         data,
         sites,
         target,
@@ -216,136 +201,3 @@ def train_together(
         precision=precision,
         seed=seed,
     )
-
-
-def _trained(
-    data: Data,
-    site: int | str | Sequence[int | str] | None,
-    target: int | str | None,
-    *,
-    single: bool,
-    corpus: Any,
-    tokenizer: Any,
-    reservoir_rows: int | None,
-    to: str | Path | None,
-    device: str | torch.device | None,
-    progress: bool,
-    seed: int | Sequence[int],
-    architecture: str | Architecture,
-    **options: Any,
-) -> tuple[SAE, ...]:
-    started = time.perf_counter()
-    asked = _listed(site) if target is None else [*_listed(site), target]
-    first = seed if isinstance(seed, int) else seed[0]
-    where = device if device is not None or isinstance(data, nn.Module) else _best_device()
-    with rows_of(
-        data,
-        asked or None,
-        corpus=corpus,
-        tokenizer=tokenizer,
-        reservoir_rows=reservoir_rows,
-        seed=first,
-        device=where,
-    ) as rows:
-        joined = getattr(architecture, "name", architecture) == "crosscoder"
-        inputs, targets = _roles(rows.sites, target is not None, joined)
-        plan = plan_for(rows, inputs, targets, seed=seed, architecture=architecture, **options)
-        if single:
-            _refuse_several(plan)
-        folder, header = None if to is None else Path(to), {}
-        if folder is not None:
-            header = header_of(plan, rows)
-            done = give_back(folder, header)
-            if done is not None:
-                return done
-            open_folder(folder, plan.names())
-        _say_memory(plan, rows.device, progress)
-        training = Training(plan, rows, folder)
-        group = training.run(progress=progress)
-        sample = dict(zip(rows.sites, rows.sample(STATISTICS, seed=first), strict=True))
-        mixing = rows.effective_groups(plan.batch)
-        about = rows.about
-    saes = tuple(group.saes())
-    table = finding(plan, training.history, about, mixing, resumed=training.first, started=started)
-    for member, sae in enumerate(saes):
-        sae.about |= about_of(plan, member, about)
-        sae.statistics = _statistics(sample, plan.inputs[member])
-        sae.history = table.of(member)
-    if folder is not None:
-        keep(folder, saes, plan.names(), header)
-    return saes
-
-
-def about_of(plan: Plan, member: int, rows: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a trained SAE comes from, as JSON values."""
-    sites, targets = plan.inputs[member], plan.targets[member]
-    return dict(rows) | {
-        "site": ",".join(sites),
-        "target": "" if targets == sites else ",".join(targets),
-        "architecture": plan.architecture.name,
-        "options": {name: values[member] for name, values in plan.option.items()},
-        "scaling": plan.scaling,
-        "tokens": plan.steps * plan.batch,
-        "batch": plan.batch,
-        "lr": plan.rates[member],
-        "dead_after": plan.dead_after,
-        "seed": plan.seeds[member],
-    }
-
-
-def _listed(site: int | str | Sequence[int | str] | None) -> list[int | str]:
-    if site is None:
-        return []
-    return [site] if isinstance(site, int | str) else list(site)
-
-
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _refuse_several(plan: Plan) -> None:
-    if plan.group == 1:
-        return
-    if len(set(plan.inputs)) > 1:
-        raise ValueError(
-            f"{plan.architecture.name} at several sites ({', '.join(plan.sites)}): pass "
-            "architecture='crosscoder' for one dictionary of all of them, or call train_together "
-            "for an SAE of each"
-        )
-    raise ValueError(
-        f"train makes one SAE, and these options are for {plan.group} ({'; '.join(plan.names())}); "
-        "call train_together"
-    )
-
-
-def _roles(sites: Sites, transcodes: bool, joined: bool) -> tuple[list[Sites], list[Sites]]:
-    """Inputs and targets of each SAE per set of options, of the sites as they were found."""
-    if transcodes:
-        if len(sites) != 2:
-            raise ValueError(
-                f"a transcoder goes from one site to one other, these are {', '.join(sites)}"
-            )
-        return [(sites[0],)], [(sites[1],)]
-    if joined:
-        return [sites], [sites]
-    each: list[Sites] = [(site,) for site in sites]
-    return each, each
-
-
-def _say_memory(plan: Plan, device: torch.device, progress: bool) -> None:
-    """Say what will be needed; warn where it is not there."""
-    needed = memory.of_plan(plan, device)
-    if progress:
-        print(f"memory: {needed}", file=sys.stderr)
-    there = memory.free(device)
-    if there is not None and needed.peak > there:
-        warnings.warn(
-            f"this training needs {needed}, and {megabytes(there)} are free; a smaller batch "
-            f"({plan.batch:,} now) or width ({plan.latents:,}) needs less",
-            stacklevel=4,
-        )
-
-
-def _statistics(sample: Mapping[str, Tensor], sites: Sites) -> Statistics:
-    rows = torch.cat([sample[site] for site in sites], dim=1)
-    return statistics_of(rows, ",".join(sites))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from layerscope.lazy import lazy
 
 if TYPE_CHECKING:
     from layerscope.analyses.training.checkpoint_run import checkpoint_run as checkpoint_run
@@ -14,15 +15,6 @@ if TYPE_CHECKING:
     from layerscope.analyses.training.small_nets import train_small_nets as train_small_nets
     from layerscope.analyses.training.training_run import TrainingRun as TrainingRun
 
-_HOME = {
-    "GaussianNoise": "noise",
-    "Recorder": "recorder",
-    "TrainingRun": "training_run",
-    "checkpoint_run": "checkpoint_run",
-    "held_run": "held_run",
-    "open_run": "recorded_run",
-    "train_small_nets": "small_nets",
-}
 __all__ = [
     "GaussianNoise",
     "Recorder",
@@ -33,12 +25,15 @@ __all__ = [
     "train_small_nets",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'layerscope.analyses.training' has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "GaussianNoise": ".noise",
+        "Recorder": ".recorder",
+        "TrainingRun": ".training_run",
+        "checkpoint_run": ".checkpoint_run",
+        "held_run": ".held_run",
+        "open_run": ".recorded_run",
+        "train_small_nets": ".small_nets",
+    },
+)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from layerscope.lazy import lazy
 
 if TYPE_CHECKING:
     from layerscope.probes.kinds.ast import AST as AST
@@ -44,7 +46,6 @@ _HOME = {
 """Name -> file and class."""
 
 NAMES = ("linear", *sorted(_HOME.keys() - {"linear"}))
-_CLASSES = {found: home for home, found in _HOME.values()}
 
 __all__ = [
     "AST",
@@ -110,13 +111,6 @@ def label_kind(kind: str | Kind, task: str) -> LabelKind:
     return chosen
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Kind":
-        return import_module("layerscope.probes.kinds.kind").Kind
-    if name not in _CLASSES:
-        raise AttributeError(f"module 'layerscope.probes.kinds' has no attribute {name!r}")
-    return getattr(import_module(f"layerscope.probes.kinds.{_CLASSES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(
+    __name__, {"Kind": ".kind"} | {found: f".{home}" for home, found in _HOME.values()}
+)

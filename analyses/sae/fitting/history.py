@@ -57,7 +57,7 @@ class TrainingFinding(Finding):
         import plotly.graph_objects as go
         from plotly.subplots import make_subplots
 
-        from layerscope.theme import SEQUENCE
+        from layerscope.theme import SEQUENCE, themed
 
         figure = make_subplots(rows=1, cols=len(PANELS), subplot_titles=list(PANELS.values()))
         for place, (member, rows) in enumerate(self.table.groupby("member", sort=True)):
@@ -82,12 +82,13 @@ class TrainingFinding(Finding):
         # A share of some hundredths must not fill the panel.
         most = max(0.05, 1.1 * float(self.table["dead_share"].max()))
         figure.update_yaxes(range=(-0.02 * most, most), tickformat=".0%", col=len(PANELS))
+        figure.update_annotations(font_size=13)
         figure.update_layout(
-            height=400,
-            legend={"orientation": "h", "yref": "container", "y": 0.98, "yanchor": "top"},
-            margin={"t": 90},
+            height=360,
+            legend={"yref": "container", "y": 0.98, "yanchor": "top"},
+            margin={"t": 90 if self.table["member"].nunique() > 1 else 44},
         )
-        return figure
+        return themed(figure)
 
 
 def finding(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from layerscope.analyses.sae.fitting.plan import Plan
+from layerscope.analyses.sae.rows.source import Rows
 from layerscope.store.disk import megabytes
 
 FLOAT = 4
@@ -29,13 +32,16 @@ class Memory:
     """Values and places of active latents."""
     backward: int
     """Tensors of batch x latents that are alive together with gradients."""
+    reservoir: int = 0
+    """Rows that their source keeps to shuffle them, at most."""
 
     @property
     def peak(self) -> int:
-        """Weights and moments all the time, and the larger of forward and backward pass."""
+        """What is there all the time, and the larger of forward and backward pass."""
+        always = self.weights + self.moments + self.reservoir
         forward = self.latents
         backward = self.gradients + self.backward
-        return self.weights + self.moments + max(forward, backward) + self.rows + self.selected
+        return always + max(forward, backward) + self.rows + self.selected
 
     def __str__(self) -> str:
         parts = {
@@ -44,8 +50,9 @@ class Memory:
             "gradients": self.gradients,
             "batch x latents": max(self.latents, self.backward),
             "rows": self.rows + self.selected,
+            "reservoir": self.reservoir,
         }
-        said = ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items())
+        said = ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items() if size)
         return f"{megabytes(self.peak)} at the peak ({said})"
 
 
@@ -88,18 +95,34 @@ def estimate(
     )
 
 
-def of_plan(plan: Plan, device: torch.device) -> Memory:
-    """What this plan takes on this kind of device."""
-    return estimate(
+def say(plan: Plan, rows: Rows, progress: bool) -> None:
+    """Say what will be needed; warn where it is not there."""
+    needed = of_plan(plan, rows)
+    if progress:
+        print(f"memory: {needed}", file=sys.stderr)
+    there = free(rows.device)
+    if there is not None and needed.peak > there:
+        smaller = "a smaller reservoir_rows, batch" if needed.reservoir else "a smaller batch"
+        warnings.warn(
+            f"this training needs {needed}, and {megabytes(there)} are free; {smaller} "
+            f"({plan.batch:,} now) or width ({plan.latents:,}) needs less",
+            stacklevel=5,
+        )
+
+
+def of_plan(plan: Plan, rows: Rows) -> Memory:
+    """What this plan takes on the kind of device where its rows are."""
+    fitting = estimate(
         group=plan.group,
         latents=plan.latents,
         d_in=plan.d_in,
         d_out=plan.d_out,
         batch=plan.batch,
         k=max(getattr(plan.architecture, "k", (0,))),
-        copies=plan.architecture.copies(plan.latents, device),
+        copies=plan.architecture.copies(plan.latents, rows.device),
         shared_rows=plan.shared,
     )
+    return replace(fitting, reservoir=rows.reserved)
 
 
 def free(device: torch.device) -> int | None:

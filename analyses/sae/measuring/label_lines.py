@@ -24,26 +24,32 @@ from layerscope.analyses.sae.measuring.sparse_probing import (
     sparse_probing,
 )
 from layerscope.analyses.sae.sae import SAE
-from layerscope.probes.reading.rows import plan
+from layerscope.probes.reading.rows import Plan, plan
 
 PROBED_ROWS = 10_000
 WIDEST = 1024
 """Dimensions up to which the probe on all of them is fitted."""
 
 
-def probing_lines(
-    candidates: Mapping[str, SAE], rows: MeasuredRows, label: str, notes: list[str], *, seed: int
-) -> list[Line]:
-    """Balanced accuracy of probes on 1, 2 and 5 latents, and on as many single dimensions.
+def probed_rows(rows: MeasuredRows, label: str, *, seed: int) -> Plan:
+    """The rows that `probing_lines` fits on, and their classes; reads no activations.
 
     Raises:
         LookupError: no such label.
         ValueError: the data are no store, or what `probe` refuses.
     """
     if rows.store is None:
-        raise ValueError(f"label={label!r} needs a store, whose rows have labels")
-    chosen = plan(rows.store, label, task="class", folds=FOLDS, max_rows=PROBED_ROWS, seed=seed)
-    notes += chosen.notes
+        raise ValueError(
+            f"label={label!r} needs a store, whose rows have labels; "
+            "extract(model, corpus, site) makes one"
+        )
+    return plan(rows.store, label, task="class", folds=FOLDS, max_rows=PROBED_ROWS, seed=seed)
+
+
+def probing_lines(
+    candidates: Mapping[str, SAE], rows: MeasuredRows, chosen: Plan, label: str, *, seed: int
+) -> list[Line]:
+    """Balanced accuracy of probes on 1, 2 and 5 latents, and on as many single dimensions."""
     sae = candidates["sae"]
     device = sae.W_enc.device
     coders: dict[str, tuple[Coder, int]] = {

@@ -89,6 +89,7 @@ class LiveRows(Rows):
         room = SHARD_BYTES.get(kind, SHARD_BYTES["cuda"]) / self._row_bytes
         self._plan = self._feed.plan(room, first, kind)
         self.slots = self._slots(reservoir_rows)
+        self.reserved = self.slots * self._row_bytes
         self._reservoir: Reservoir | None = None
         self._held: HeldRows | None = None
         self._producer: Producer | None = None

@@ -23,6 +23,8 @@ class Rows(ABC):
     device: torch.device
     about: dict[str, Any]
     """Model, data and store_key, as JSON values."""
+    reserved: int = 0
+    """Bytes on `device` that the source itself takes to shuffle its rows, at most."""
 
     @property
     def identity(self) -> str:

@@ -141,7 +141,7 @@ def _chosen(count: int, rows: Any) -> Index | None:
     """Row numbers in order; None for all."""
     if rows is None:
         if not count:
-            raise ValueError("the store has no rows")
+            raise ValueError("the store has no rows; run extract again, with texts")
         return None
     if isinstance(rows, Tensor):
         rows = rows.cpu().numpy()

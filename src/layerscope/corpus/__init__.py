@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from layerscope.lazy import lazy
 
 if TYPE_CHECKING:
     from layerscope.corpus.builtin import bundled as bundled
@@ -14,24 +15,17 @@ if TYPE_CHECKING:
     from layerscope.corpus.text import Text as Text
     from layerscope.corpus.text import Words as Words
 
-_HOME = {
-    "Corpus": "layerscope.corpus.corpus",
-    "SampleBatch": "layerscope.corpus.samples",
-    "Samples": "layerscope.corpus.samples",
-    "Text": "layerscope.corpus.text",
-    "Words": "layerscope.corpus.text",
-    "bundled": "layerscope.corpus.builtin",
-    "read": "layerscope.corpus.reading",
-}
-
 __all__ = ["Corpus", "SampleBatch", "Samples", "Text", "Words", "bundled", "read"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'layerscope.corpus' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Corpus": ".corpus",
+        "SampleBatch": ".samples",
+        "Samples": ".samples",
+        "Text": ".text",
+        "Words": ".text",
+        "bundled": ".builtin",
+        "read": ".reading",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from layerscope.lazy import lazy
 
 if TYPE_CHECKING:
     from layerscope.store.contents import StoreFinding as StoreFinding
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
     from layerscope.store.layout import SiteSpec as SiteSpec
     from layerscope.store.store import Store as Store
     from layerscope.store.view import SiteView as SiteView
-
-_HOME = {
-    "CorruptShard": "errors",
-    "SiteSpec": "layout",
-    "SiteView": "view",
-    "Store": "store",
-    "StoreFinding": "contents",
-    "StoreMismatch": "errors",
-    "default_folder": "key",
-    "differences": "key",
-    "identity_of": "identity",
-    "key_of": "key",
-    "tokenizer_identity": "identity",
-}
 
 __all__ = [  # noqa: RUF022  (the order of use)
     "Store",
@@ -46,8 +33,19 @@ __all__ = [  # noqa: RUF022  (the order of use)
     "default_folder",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'layerscope.store' has no attribute {name!r}")
-    return getattr(import_module(f"layerscope.store.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "CorruptShard": ".errors",
+        "SiteSpec": ".layout",
+        "SiteView": ".view",
+        "Store": ".store",
+        "StoreFinding": ".contents",
+        "StoreMismatch": ".errors",
+        "default_folder": ".key",
+        "differences": ".key",
+        "identity_of": ".identity",
+        "key_of": ".key",
+        "tokenizer_identity": ".identity",
+    },
+)

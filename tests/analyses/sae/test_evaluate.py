@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
@@ -264,6 +265,16 @@ def test_bad_input_is_refused(make_store, gpt2) -> None:
         run(sae, truth.x, features=truth.amplitudes)
     with pytest.raises(ValueError, match="cannot be compared"):
         run(sae, truth.x, reference=torch.eye(5))
+
+
+def test_a_label_that_is_not_there_is_said_before_the_work(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    def never(*args: object) -> None:
+        raise AssertionError("rows were read")
+
+    monkeypatch.setattr(sys.modules[evaluate.__module__], "moments_of", never)
+    sae = SAE(torch.eye(4), torch.zeros(4), torch.eye(4), torch.zeros(4))
+    with pytest.raises(ValueError, match="label='kind' needs a store"):
+        run(sae, torch.randn(20, 4), label="kind")
 
 
 def test_codes_that_are_not_sparse_are_said_to_be_so() -> None:

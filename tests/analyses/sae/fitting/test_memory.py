@@ -3,12 +3,27 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from layerscope.analyses.sae.fitting.memory import estimate, free
+from layerscope.analyses.sae.fitting.asking import plan_for
+from layerscope.analyses.sae.fitting.memory import estimate, free, of_plan
+from layerscope.analyses.sae.rows.open import rows_of
+from layerscope.store.disk import megabytes
+
+REST: dict[str, Any] = {
+    "l1": None,
+    "lr": None,
+    "seed": 0,
+    "dead_after": None,
+    "clip": 1.0,
+    "scaling": "scale",
+    "precision": "float32",
+}
 
 SCRIPT = """
 import json, sys, torch
@@ -34,12 +49,11 @@ def training(width, batch):
         for number in range(2):
             run._step(number)
         run._checkpoint(2)
-    return plan
+    return plan, rows
 
 training(64, 64)  # what torch loads once
 before = highest()
-plan = training(WIDTH, BATCH)
-said = memory.of_plan(plan, torch.device("cpu")).peak
+said = memory.of_plan(*training(WIDTH, BATCH)).peak
 print(json.dumps({"taken": highest() - before, "said": said}))
 """
 
@@ -72,7 +86,7 @@ from layerscope.analyses.sae.fitting import memory
 
 said = []
 of_plan = memory.of_plan
-memory.of_plan = lambda plan, device: said.append(of_plan(plan, device)) or said[-1]
+memory.of_plan = lambda plan, rows: said.append(of_plan(plan, rows)) or said[-1]
 
 def highest():
     status = Path("/proc/self/status").read_text()
@@ -116,6 +130,21 @@ def test_more_of_anything_takes_more() -> None:
     least = estimate(copies=(1, 1), **base).peak
     for name, size in base.items():
         assert estimate(copies=(1, 1), **(base | {name: 2 * size})).peak > least
+
+
+def test_the_reservoir_of_a_running_model_counts() -> None:
+    model, data = torch.nn.Sequential(torch.nn.Linear(4, 6)), torch.randn(100, 4)
+    with rows_of(model, ["0"], corpus=data, reservoir_rows=50) as rows:
+        assert rows.reserved == 50 * 6 * 4
+        one = [rows.sites]
+        plan = plan_for(
+            rows, one, one, architecture="topk", k=2, width=8, batch=10, tokens=20, **REST
+        )
+        found = of_plan(plan, rows)
+        assert sum(held.nbytes for held in rows._empty()._rows) == found.reservoir
+    assert found.peak == replace(found, reservoir=0).peak + rows.reserved
+    assert f"reservoir {megabytes(rows.reserved)}" in str(found)
+    assert "reservoir" not in str(replace(found, reservoir=0))
 
 
 def test_free_memory_is_known_here() -> None:
