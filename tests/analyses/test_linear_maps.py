@@ -14,37 +14,7 @@ from layerscope.analyses.linear_maps import linear_maps
 from layerscope.analyses.material.texts import as_texts, residuals
 from layerscope.finding import Finding
 from layerscope.planted import families
-from layerscope.planted.linear_stack import linear_stack
-
-BLOCKS, WIDTH, WIDER, VOCAB = 3, 5, 8, 30
-
-
-def split_in_two() -> tuple[nn.Module, nn.Module]:
-    """A shallow model that mixes tokens in each block, and a deep one in a rotated larger basis.
-
-    Block i of the shallow model is ``h + A mean(h)``. In the deep one, block 2i applies an
-    invertible N to each token, and block 2i + 1 does what block i did and takes N back. So deep
-    states 2i and 2i + 1 are linear images of shallow state i, and of no other.
-    """
-    generator = torch.Generator().manual_seed(0)
-
-    def matrix(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    table = matrix(VOCAB, WIDTH)
-    mixing = [0.7 * matrix(WIDTH, WIDTH) for _ in range(BLOCKS)]
-    basis = torch.linalg.qr(matrix(WIDER, WIDTH))[0]
-    attention: list[Any] = []
-    mlp: list[Any] = []
-    identity = torch.eye(WIDER, dtype=torch.float64)
-    for a in mixing:
-        turn = identity + 0.3 * matrix(WIDER, WIDER)
-        back = torch.linalg.inv(turn)
-        attention += [None, turn @ basis @ a @ basis.T @ back]
-        mlp += [turn - identity, back - identity]
-    return linear_stack(table, attention=mixing), linear_stack(
-        table @ basis.T, attention=attention, mlp=mlp
-    )
+from layerscope.planted.staircase import STEPS, VOCAB, staircase
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +24,9 @@ def texts() -> list[list[int]]:
 
 
 def test_the_best_sources_climb_a_staircase(texts) -> None:
-    shallow, deep = split_in_two()
+    shallow, deep = staircase()
     found = linear_maps(shallow, deep, texts, ridge=1e-12, twin=False, progress=False)
-    assert found.best["source_index"].tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert found.best["source_index"].tolist() == list(STEPS)
     assert found.best["value"].max() < 1e-9
     others = found.table[~found.table["best"]]
     assert others["value"].min() > 0.01
@@ -64,7 +34,7 @@ def test_the_best_sources_climb_a_staircase(texts) -> None:
 
 
 def test_the_same_model_maps_to_itself(texts) -> None:
-    shallow, _ = split_in_two()
+    shallow, _ = staircase()
     found = linear_maps(shallow, shallow, texts, ridge=1e-12, twin=False, progress=False)
     same = found.table[found.table["source_index"] == found.table["target_index"]]
     assert same["value"].max() < 1e-12
@@ -97,14 +67,14 @@ def test_a_second_way_by_scikit_learn(texts) -> None:
 
 
 def test_first_tokens_count_only_when_asked(texts) -> None:
-    shallow, deep = split_in_two()
+    shallow, deep = staircase()
     options: dict[str, Any] = {"ridge": 1e-12, "twin": False, "progress": False}
     assert set(linear_maps(shallow, deep, texts, **options).table["n"]) == {24 * 11}
     assert set(linear_maps(shallow, deep, texts, first=True, **options).table["n"]) == {24 * 12}
 
 
 def test_saved_and_drawn(texts, tmp_path) -> None:
-    shallow, deep = split_in_two()
+    shallow, deep = staircase()
     found = linear_maps(shallow, deep, texts, twin=False, progress=False)
     again = Finding.load(found.save(tmp_path / "maps"))
     assert isinstance(again, LinearMapsFinding)
@@ -117,7 +87,7 @@ def test_saved_and_drawn(texts, tmp_path) -> None:
 
 
 def test_refusals(texts, gpt2, tokenizer, tmp_path) -> None:
-    shallow, _ = split_in_two()
+    shallow, _ = staircase()
     with pytest.raises(ValueError, match="30 and 61 different tokens"):
         linear_maps(shallow, families.build("llama"), texts, progress=False)
     with pytest.raises(ValueError, match="is one group, so nothing can be held out"):

@@ -10,22 +10,12 @@ from layerscope.analyses.lenses.translators import AffineLens, LogitLens
 from layerscope.analyses.lenses.tuned_lens import TunedLensFit, fit_affine, fit_tuned
 from layerscope.analyses.material.texts import as_texts, residuals
 from layerscope.hooks.unembed import Unembed
-from layerscope.planted.linear_stack import linear_stack
-
-WIDTH, VOCAB, MIXED = 6, 24, 2
-"""Blocks 0 and 1 mix tokens, so nothing before them tells the last state; blocks 2 and 3 are linear."""
+from layerscope.planted.linear_end import MIXED, VOCAB, WIDTH, linear_end
 
 
 @pytest.fixture(scope="module")
 def planted() -> nn.Module:
-    generator = torch.Generator().manual_seed(0)
-
-    def matrix(size: float) -> torch.Tensor:
-        return size * torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64)
-
-    table = torch.randn(VOCAB, WIDTH, generator=generator, dtype=torch.float64)
-    attention = [matrix(0.8), matrix(0.8), None, None]
-    return linear_stack(table, attention=attention, mlp=[None, None, matrix(0.6), matrix(0.6)])
+    return linear_end()
 
 
 @pytest.fixture(scope="module")
