@@ -65,7 +65,7 @@ class Block:
     returns: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Anatomy:
     """The located structure of one model. Holds no reference to the model itself."""
 
@@ -95,6 +95,9 @@ class Anatomy:
         from layerscope.hooks.locating.anatomy_text import tree
 
         return tree(self)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         from layerscope.hooks.locating.anatomy_text import html
@@ -130,7 +133,10 @@ def anatomy(model: nn.Module, *, example: Any = None) -> Anatomy:
     from layerscope.hooks.locating.reading import read_anatomy
 
     if not isinstance(model, nn.Module):
-        raise TypeError(f"anatomy() reads a torch nn.Module, got {type(model).__name__}")
+        raise TypeError(
+            f"anatomy() reads a torch nn.Module, got {type(model).__name__}; load_model(name) makes "
+            "one of a folder or a hub name"
+        )
     signature = _signature(model)
     if example is None and model in _known and _known[model][0] == signature:
         return _known[model][1]

@@ -134,7 +134,8 @@ def _check_arguments(model: object, changes: object) -> None:
     if not isinstance(model, nn.Module):
         turned = "; the model comes first" if isinstance(changes, nn.Module) else ""
         raise TypeError(
-            f"edit(model, changes) takes a torch module, got {type(model).__name__}{turned}"
+            f"edit(model, changes) takes a torch module, got {type(model).__name__}"
+            + (turned or "; load_model(name) makes one of a folder or a hub name")
         )
     if not isinstance(changes, Mapping):
         raise TypeError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from layerscope.hooks.model_names import check_model_name, nearby
 
 
 def load_model(
@@ -25,7 +26,9 @@ def load_model(
         dtype: None keeps the dtype of the weights as they were saved.
 
     Raises:
-        FileNotFoundError: `name` looks like a path, and nothing is there.
+        FileNotFoundError: `name` looks like a path, and nothing is there; or nothing is there and
+            a folder of nearly this name is.
+        ValueError: a file, or a folder that holds something else, such as a store.
         OSError: there is no such local folder, and the hub does not have it or is out of reach.
         TypeError: ``file.py:function`` returned something else than a module.
     """
@@ -77,7 +80,7 @@ def dtype_of(model: nn.Module) -> torch.dtype:
 
 def _from_function(file: Path, function: str) -> nn.Module:
     if not file.is_file():
-        raise FileNotFoundError(f"no file {str(file)!r}; {_nearby(file)}")
+        raise FileNotFoundError(f"no file {str(file)!r}; {nearby(file)}")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"{str(file)!r} cannot be read as Python")
@@ -89,50 +92,23 @@ def _from_function(file: Path, function: str) -> nn.Module:
         raise ValueError(f"{str(file)!r} has no function {function!r}; it has: {public or 'none'}")
     model = build()
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{file.name}:{function} returned a {type(model).__name__}, not a module")
+        raise TypeError(
+            f"{file.name}:{function} returned a {type(model).__name__}, not a module; it must return "
+            "the nn.Module itself"
+        )
     return model
 
 
 def _from_transformers(name: str, dtype: torch.dtype | None) -> nn.Module:
+    check_model_name(name)
     import transformers
 
-    folder = Path(name)
-    if _looks_local(name) and not folder.is_dir():
-        raise FileNotFoundError(f"no model folder {name!r}; {_nearby(folder)}")
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{name!r} is a folder without config.json; a model folder is what save_pretrained "
-            f"writes. {_model_folders(folder)}"
-        )
-    if not folder.is_dir():
-        _require_hub(name)
     config = transformers.AutoConfig.from_pretrained(name)
     declared = (config.architectures or [""])[0]
     loader = getattr(transformers, declared, transformers.AutoModel)
     with _without_bars():
         model: nn.Module = loader.from_pretrained(name, dtype=dtype or "auto")
     return model
-
-
-def _require_hub(name: str) -> None:
-    """Ask the hub once for what is not in its cache: transformers would try again for half a minute.
-
-    Raises:
-        OSError: the hub is out of reach.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        if try_to_load_from_cache(name, "config.json") is None:
-            get_hf_file_metadata(hf_hub_url(name, "config.json"))
-    except (HfHubHTTPError, ValueError):
-        return  # it answers, or the name is none of a hub: transformers says what is wrong
-    except Exception as error:  # of the HTTP library, which differs between versions
-        raise OSError(
-            f"there is no local folder {name!r} in {str(Path.cwd())!r}, nor is a model of this name "
-            f"in the cache, and the hub cannot be reached ({error}); give the path of a model folder"
-        ) from error
 
 
 @contextmanager
@@ -156,20 +132,3 @@ def _load_tokenizer(name: str) -> Any:
     if folder.is_dir() and not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
         raise ValueError(f"the model folder {name!r} holds no tokenizer; pass tokenizer=")
     return AutoTokenizer.from_pretrained(name)
-
-
-def _looks_local(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).exists()
-
-
-def _nearby(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"{str(path.parent)!r} does not exist either"
-    names = [entry.name for entry in path.parent.iterdir()]
-    near = ", ".join(get_close_matches(path.name, names)) or "nothing with such a name"
-    return f"in {str(path.parent)!r} there is: {near}"
-
-
-def _model_folders(folder: Path) -> str:
-    inside = sorted(str(config.parent) for config in folder.glob("*/config.json"))
-    return f"Inside there are: {', '.join(inside[:8])}" if inside else "Nor is there one inside."

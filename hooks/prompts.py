@@ -199,7 +199,8 @@ def _unpadded(ids: Tensor, mask: Any) -> list[Tensor]:
     real = torch.as_tensor(mask).bool()
     if real.shape != ids.shape:
         raise ValueError(
-            f"attention_mask {list(real.shape)} does not fit input_ids {list(ids.shape)}"
+            f"attention_mask {list(real.shape)} does not fit input_ids {list(ids.shape)}; "
+            "take both from one call of the tokenizer"
         )
     return [row[keep] for row, keep in zip(ids, real, strict=True)]
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerscope.distribution import many
 from layerscope.hooks.edits import set_to
 from layerscope.hooks.replaying.batches import Recorded, Sweep
 from layerscope.hooks.replaying.lanes import EachBlock
@@ -101,7 +102,9 @@ class Recording:
     def logits(self) -> Tensor:
         """What the model answered, [b, p, vocab]."""
         if self._logits is None:
-            raise LookupError("nothing was recorded yet")
+            raise LookupError(
+                "nothing was recorded here; run = record(model, batch) keeps the logits"
+            )
         return self._logits
 
     @property
@@ -142,9 +145,19 @@ class Recording:
         kind = type(self.model).__name__
         how = "" if self.exact else "; continued by whole passes with hooks"
         return (
-            f"Recording of {kind}: {len(self)} prompts of {self.length} positions, "
-            f"{self.n_blocks} blocks, {len(self._kept)} sites{how}"
+            f"Recording of {kind}: {many(len(self), 'prompt')} of {self.length} positions, "
+            f"{many(self.n_blocks, 'block')}, {many(len(self._kept), 'site')}{how}\n"
+            f'  next: run.replay("{next(reversed(self._kept), "embed")}", value, at=-1).logits'
         )
+
+    def _repr_html_(self) -> str:
+        from layerscope.hooks.replaying.recording_card import recording_card
+
+        return recording_card(self, self._kept)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """What Jupyter offers after ``run["``."""
+        return list(self._kept)
 
     def replay(
         self,

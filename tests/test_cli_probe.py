@@ -56,7 +56,7 @@ def test_help_lists_the_kinds() -> None:
 def test_a_kind_that_is_none(store) -> None:
     found = run(store.path, "--kind", "ldb", "--label", "kind")
     assert found.exit_code != 0
-    assert "no kind of probe 'ldb'" in str(found.exception)
+    assert "--kind 'ldb': did you mean" in str(found.exception)
 
 
 def test_concepts_are_another_label(make_store) -> None:

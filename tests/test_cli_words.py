@@ -80,4 +80,4 @@ def test_words_without_maps_and_with_punctuation(store: Path) -> None:
 def test_words_refuses_a_map_there_is_none_of(store: Path) -> None:
     done = run("words", store, "--maps", "tsne")
     assert done.exit_code == 1
-    assert "'tsne' is not" in str(done.exception)
+    assert "--maps 'tsne': there are: 'pca'" in str(done.exception)

@@ -116,7 +116,10 @@ def _dense(mask: Any, queries: int, keys: int) -> Tensor:
     from torch.nn.attention.flex_attention import BlockMask, create_mask
 
     if not isinstance(mask, BlockMask):
-        raise TypeError(f"attention mask of type {type(mask).__name__}: no way to read it")
+        raise TypeError(
+            f"attention mask of type {type(mask).__name__}: no way to read it; load the model with "
+            "attn_implementation='sdpa' or 'eager'"
+        )
     batch, heads = mask.shape[:2]
     device = str(mask.kv_indices.device)
     return create_mask(mask.mask_mod, batch, heads, queries, keys, device=device)

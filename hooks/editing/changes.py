@@ -73,7 +73,9 @@ def add(
         direction: A vector [d], or anything that broadcasts to the chosen part.
         scale: A number, or a tensor that broadcasts with `direction`.
         keep_norm: Scale the sum back to the norm that the vector at each position (and head) had.
-        at, rows, heads: Where.
+        at: Positions; None: all.
+        rows: Rows of the batch; None: all.
+        heads: Heads, at `q k v z pattern`; None: all.
     """
     values = _tensor(direction, "add")
 
@@ -120,7 +122,9 @@ def mean(
         values: [d], or anything that broadcasts to the chosen part. None takes the mean over all
             rows and positions that this pass has, without padding. Within `generate` give values:
             each pass with a cache has only its own position to average over.
-        at, rows, heads: Where.
+        at: Positions; None: all.
+        rows: Rows of the batch; None: all.
+        heads: Heads, at `q k v z pattern`; None: all.
     """
     if values is not None:
         return _named(set_to(values, at=at, rows=rows, heads=heads), "mean")
@@ -146,7 +150,9 @@ def resample(
             and position draws one of n vectors. With one axis more than that (as a capture of n
             other texts has), each row draws one of the n, at the same positions.
         seed: The same seed draws the same, in every pass of a generation.
-        at, rows, heads: Where.
+        at: Positions; None: all.
+        rows: Rows of the batch; None: all.
+        heads: Heads, at `q k v z pattern`; None: all.
     """
     values = None if pool is None else _tensor(pool, "resample")
     if values is not None and (values.ndim < 2 or not len(values)):
@@ -188,7 +194,9 @@ def swap(
     Args:
         run: Site -> tensor in the site's layout: a `Capture`, a `Recording`, a dict. Of one row, it
             serves all rows; otherwise its rows are those of this batch.
-        at, rows, heads: Where. To take other positions of the run, use `set_to`.
+        at: Positions; None: all. To take other positions of the run, use `set_to`.
+        rows: Rows of the batch; None: all.
+        heads: Heads, at `q k v z pattern`; None: all.
     """
     # Not only mappings: a recording is one by site, and not a `Mapping`.
     if isinstance(run, (Tensor, Sequence)) or not hasattr(run, "__contains__"):
@@ -226,7 +234,10 @@ def orthonormal(directions: Tensor) -> Tensor:
     wide = directions.to(torch.promote_types(directions.dtype, torch.float32))
     norms = wide.norm(dim=-1, keepdim=True)
     if not bool(norms.isfinite().all()) or not bool((norms > 0).all()):
-        raise ValueError("project_out: a direction is zero or not finite")
+        raise ValueError(
+            "project_out: a direction is zero or not finite; give directions of finite numbers, "
+            "none of them all 0"
+        )
     columns = (wide / norms).mT
     limit = 1e-9 if wide.dtype == torch.float64 else 1e-5
     while True:

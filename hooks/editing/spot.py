@@ -171,7 +171,7 @@ class Spot:
         if self.before.shape != self.whole.shape:
             raise ValueError(
                 f"skip at {self.site!r}: {list(self.before.shape)} enters and "
-                f"{list(self.whole.shape)} leaves, so it cannot be skipped"
+                f"{list(self.whole.shape)} leaves, so it cannot be skipped; write zeros instead: edits.zero()"
             )
         return self.take(self.before.to(part.device, part.dtype))
 

@@ -260,7 +260,7 @@ class TextFeed:
                 return next(shard.steps(1))
         raise ValueError(
             f"{self.corpus!r} makes no rows with rows={self.reading.rows!r}: "
-            "every text is empty, or no labelled word meets a token"
+            "every text is empty, or no labelled word meets a token; print(corpus) says what was read"
         )
 
     def plan(self, room: float, rows_of_first: int, device: str) -> dict[str, int]:

@@ -45,7 +45,10 @@ def running(model: nn.Module, sites: Sequence[str]) -> Iterator[Callable[[Step, 
         with suppress(StopForward):
             model(*args, **kwargs)
         if missing:
-            raise LookupError(f"the model ran, but never reached {', '.join(sorted(missing))}")
+            raise LookupError(
+                f"the model ran, but never reached {', '.join(sorted(missing))}; leave that out of "
+                "the layers, or give data that take this way through the model"
+            )
 
     with watch(model, sites, collect, stop=True):
         yield run
@@ -79,7 +82,9 @@ class Filling:
             ThreadPoolExecutor(1) as self.reader,
             ThreadPoolExecutor(1) as self.writer,
             running(self.model, list(self.store.sites)) as self.forward,
-            tqdm(total=len(self.feed), unit=self.feed.unit, disable=not self.progress) as bar,
+            tqdm(
+                total=len(self.feed), desc="extract", unit=self.feed.unit, disable=not self.progress
+            ) as bar,
         ):
             bar.set_description(f"extract {self.feed.name}")
             while True:

@@ -84,6 +84,27 @@ class Kept(Mapping[str, Tensor]):
             lines.append(f"  {site:<{wide}}  {what}")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from layerscope.notebook import card, listing
+
+        lines = []
+        for site, tensors in self._kept.items():
+            shapes = list(dict.fromkeys(str(list(x.shape)) for x in tensors.values()))
+            more = " …" if len(shapes) > 2 else ""
+            dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.") if shapes else ""
+            lines.append((site, ", ".join(shapes[:2]) + more or "not reached", dtype, len(tensors)))
+        return card(
+            type(self).__name__,
+            f"of {self._title}",
+            [f"{len(self)} of {len(self._kept)} sites reached"],
+            listing(("site", "shape", "dtype", "passes"), lines),
+            after=f'seen["{next(iter(self._kept), "")}"]',
+        )
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """What Jupyter offers after ``seen["``."""
+        return list(self)
+
     def _tensors(self, name: str) -> list[Tensor]:
         return [self._kept[name][index] for index in sorted(self._kept[name])]
 

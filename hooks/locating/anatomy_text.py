@@ -5,7 +5,9 @@ from __future__ import annotations
 from html import escape
 from itertools import groupby
 
+from layerscope.distribution import many
 from layerscope.hooks.anatomy import Anatomy, Block, Check
+from layerscope.notebook import card, cared, listing
 
 MARKS = {True: "ok", False: "FAILED", None: "-"}
 
@@ -64,17 +66,27 @@ def _verdict(check: Check) -> str:
 
 def html(found: Anatomy) -> str:
     """A fragment for a notebook: verdicts as a table, the tree folded below."""
-    colour = {True: "#2a7f3e", False: "#b3261e", None: "#777"}
-    rows = "".join(
-        f"<tr><td style='color:{colour[check.passed]}'>{MARKS[check.passed]}</td>"
-        f"<td style='text-align:left'>{escape(check.name)}</td>"
-        f"<td>{'' if check.error is None else f'{check.error:.1e}'}</td>"
-        f"<td style='text-align:left'>{escape(check.detail)}</td></tr>"
+    failed = [check.name for check in found.checks if check.passed is False]
+    checks = [
+        (
+            MARKS[check.passed],
+            check.name,
+            "" if check.error is None else f"{check.error:.1e}",
+            check.detail,
+        )
         for check in found.checks
-    )
-    return (
-        f"<p><b>{escape(found.model)}</b>, {len(found.blocks)} blocks</p>"
-        "<table><thead><tr><th></th><th>check</th><th>error</th><th></th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
-        f"<details><summary>sites</summary><pre>{escape(tree(found))}</pre></details>"
+    ]
+    failure = [f"these checks failed: {', '.join(failed)}"] if failed else []
+    return card(
+        "Anatomy",
+        found.model,
+        [
+            many(len(found.blocks), "block"),
+            f"width {found.width:,}" if found.width else "",
+            many(len(found.sites), "site"),
+        ],
+        listing(("", "check", "error", "what was compared"), checks, most=len(checks))
+        + cared([*failure, *found.notes])
+        + f"<details><summary>All sites</summary><pre>{escape(tree(found))}</pre></details>",
+        after='with capture(model, "blocks.*.resid_post") as seen: model(**batch)',
     )

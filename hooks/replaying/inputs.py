@@ -103,7 +103,10 @@ def inputs_of(model: nn.Module, batch: Any) -> Inputs:
             "tokenizer returns with return_tensors='pt'"
         )
     if 0 in inputs.first.shape:
-        raise ValueError(f"the batch is empty: its first tensor is {list(inputs.first.shape)}")
+        raise ValueError(
+            f"the batch is empty: its first tensor is {list(inputs.first.shape)}; give one prompt or "
+            "more"
+        )
     _require_known(model, inputs)
     return _positioned(inputs, takes) if generates(model) else inputs
 
@@ -124,7 +127,10 @@ def _require_known(model: nn.Module, inputs: Inputs) -> None:
     embedding = getattr(model, "get_input_embeddings", lambda: None)()
     size, most = getattr(embedding, "num_embeddings", None), int(inputs.ids.max())
     if size is not None and most >= size:
-        raise ValueError(f"token id {most} is outside the model's vocabulary of {size}")
+        raise ValueError(
+            f"token id {most} is outside the model's vocabulary of {size}; were the ids made by "
+            "another model's tokenizer?"
+        )
     config = getattr(model, "config", None)
     context = getattr(config, "max_position_embeddings", None)
     length = inputs.ids.shape[1]

@@ -58,6 +58,10 @@ class Outcome:
     def __contains__(self, site: object) -> bool:
         return site in self._kept
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """What Jupyter offers after ``out["``."""
+        return list(self._kept)
+
     def __repr__(self) -> str:
         how = "blocks run one by one" if self.exact else "whole passes with hooks"
         return (

@@ -64,5 +64,5 @@ def _all(
 ) -> list[Part]:
     run = by_hooks if hooked else by_blocks
     todo = list(batches(work, asked, None if hooked else recorded))
-    bar = tqdm(todo, desc="what-ifs", disable=not asked.progress, leave=False)
+    bar = tqdm(todo, desc="what-ifs", unit="batch", disable=not asked.progress, leave=False)
     return [run(work, asked, batch, recorded) for batch in bar]

@@ -11,7 +11,6 @@ import json
 import platform
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -163,6 +162,9 @@ class Finding:
     def _ipython_display_(self) -> None:
         """In Jupyter and VS Code: the answer and its caveats, then the figure.
 
+        The figure is dark where plotly's own default is: ``plotly.io.templates.default =
+        "plotly_dark"``.
+
         Two displays rather than one bundle: each front end keeps only one part of a bundle, and
         plotly knows best how to show its figure in this one.
         """
@@ -171,31 +173,35 @@ class Finding:
 
         from layerscope.theme import CONFIG, themed
 
-        bundle = {"text/plain": str(self), "text/html": _words(self)}
+        bundle = {"text/plain": str(self), "text/html": self._words()}
         display(bundle, raw=True)  # type: ignore[no-untyped-call]
         # A terminal has no place for figures; plotly would open a browser window there.
         if hasattr(get_ipython(), "kernel"):
-            themed(self.figure()).show(config=CONFIG)
+            themed(self.figure(), dark=_is_dark()).show(config=CONFIG)
 
     def _repr_html_(self) -> str:
         """For tools that collect HTML (Quarto, marimo, Sphinx): answer, caveats and figure."""
         from layerscope.theme import CONFIG, themed
 
-        figure = themed(self.figure())
+        figure = themed(self.figure(), dark=_is_dark())
         drawn: str = figure.to_html(config=CONFIG, full_html=False, include_plotlyjs="cdn")
-        return _words(self) + drawn
+        return self._words() + drawn
+
+    def _words(self) -> str:
+        from layerscope.notebook import answered
+
+        return answered(self.question, self.answer(), self.notes)
 
     def __str__(self) -> str:
         notes = "".join(f"\n  note: {note}" for note in self.notes)
         return f"{self.question}\n{self.answer()}{notes}"
 
 
-def _words(finding: Finding) -> str:
-    notes = "".join(f"<li>{escape(note)}</li>" for note in finding.notes)
-    return (
-        f"<p>{escape(finding.question)}<br><strong>{escape(finding.answer())}</strong></p>"
-        + f"<ul>{notes}</ul>" * bool(notes)
-    )
+def _is_dark() -> bool:
+    """Whether the user's other figures are dark: a page cannot be asked from here."""
+    import plotly.io as pio
+
+    return "dark" in str(pio.templates.default)
 
 
 def _json_values(parameters: dict[str, Any]) -> dict[str, Any]:

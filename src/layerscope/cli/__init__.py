@@ -1,7 +1,8 @@
 """The `layerscope` command: the calls of the library, in the same words.
 
 Exit codes: 0 done; 1 the input was refused (the reason is on stderr); 2 the command line was
-wrong; 3 `anatomy` found a check that failed; 130 interrupted.
+wrong; 3 `anatomy` found a check that failed, or `calibrate` an instrument that is off; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -10,19 +11,25 @@ import os
 import re
 import sys
 
+from layerscope.cli import calibrate as calibrate
 from layerscope.cli import data as data
+from layerscope.cli import demos as demos
 from layerscope.cli import geometry as geometry
 from layerscope.cli import lenses as lenses
 from layerscope.cli import planes as planes
 from layerscope.cli import probes as probes
 from layerscope.cli import reports as reports
 from layerscope.cli import sae as sae
+from layerscope.cli import sae_training as sae_training
 from layerscope.cli import surveys as surveys
 from layerscope.cli import what_if as what_if
 from layerscope.cli import words as words
 from layerscope.cli.app import CHECK_FAILED, REFUSED, app
+from layerscope.cli.commands import arrange
 
 __all__ = ["CHECK_FAILED", "REFUSED", "app", "main"]
+
+arrange(app)
 
 
 def main() -> None:
@@ -38,10 +45,13 @@ def main() -> None:
         sys.exit(REFUSED)
 
 
+_SAME = "tokenizer|text|batch|width|tokens|target|lr|label|rows|kind|folds|limit|group|dtype|device"
+
+
 def _in_words_of_the_command(text: str) -> str:
     """What the library calls `tokenizer=` is `--tokenizer` here, and `text='...'` is `--text '...'`."""
     return re.sub(
-        r"\b(tokenizer|text|batch|width|tokens|target|lr)=(['\"\w]?)",
+        rf"\b({_SAME})=(['\"\w]?)",
         lambda found: f"--{found[1]}{' ' * bool(found[2])}{found[2]}",
         text,
     )

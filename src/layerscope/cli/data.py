@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from layerscope.cli import checks
 from layerscope.cli.app import CHECK_FAILED, app
+from layerscope.cli.choices import among
 from layerscope.cli.inputs import loaded, sites, texts
 from layerscope.cli.options import (
+    DATA,
+    FORMATS,
+    OUTPUT,
+    RUNNING,
     AsJson,
     Device,
     Dtype,
@@ -57,11 +63,16 @@ def dump(
     model: Model,
     data: Annotated[
         str,
-        typer.Argument(help="Texts: .txt .jsonl .csv .parquet .conllu .py, or a folder of those."),
+        typer.Argument(metavar="DATA", help=f"Texts: {FORMATS}.", callback=checks.texts),
     ],
     layers: Layers = "embed,all",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the store; default: the user's cache.")
+        Path | None,
+        typer.Option(
+            help="Folder of the store; default: the user's cache.",
+            callback=checks.new_store,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     rows: Rows = None,
     dtype: Dtype = None,
@@ -70,13 +81,26 @@ def dump(
     group: GroupColumn = None,
     limit: Limit = None,
     special_tokens: Annotated[
-        bool, typer.Option("--special-tokens", help="Keep rows of BOS, SEP and the like.")
+        bool,
+        typer.Option(
+            "--special-tokens", help="Keep rows of BOS, SEP and the like.", rich_help_panel=DATA
+        ),
     ] = False,
     too_long: Annotated[
-        str, typer.Option(help="Texts beyond the context: 'truncate' or 'refuse'.")
+        str,
+        typer.Option(
+            help="Texts beyond the context: 'truncate' or 'refuse'.",
+            **among("--too-long", "truncate", "refuse"),
+            rich_help_panel=DATA,
+        ),
     ] = "truncate",
     batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Padded tokens of one batch.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Padded tokens of one batch; less needs less memory.",
+            rich_help_panel=RUNNING,
+        ),
     ] = None,
     device: Device = None,
     as_json: AsJson = False,

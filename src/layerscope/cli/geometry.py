@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from layerscope.cli import checks
 from layerscope.cli.app import app
+from layerscope.cli.choices import among
+from layerscope.cli.completing import stores
 from layerscope.cli.inputs import loaded, loaded_or_store, sites, texts
 from layerscope.cli.options import (
+    DATA,
+    FORMATS,
     AsJson,
     Device,
     GroupColumn,
@@ -19,8 +24,10 @@ from layerscope.cli.options import (
     Quiet,
     Rows,
     Seed,
+    Source,
     TextColumn,
     Tokenizer,
+    Twin,
 )
 from layerscope.cli.printing import print_table, show
 
@@ -30,20 +37,37 @@ if TYPE_CHECKING:
 SHAPE = ("site", "measure", "value", "ci_low", "ci_high", "null_mean", "isotropic", "twin")
 TOLD = ("participation_ratio", "effective_rank", "top_share", "twonn", "cosine", "cosine_centred")
 """Measures that a terminal has room for."""
+MEASURES = (
+    "cka",
+    "cka_biased",
+    "cka_minibatch",
+    "cka_rbf",
+    "rsa",
+    "rsa_cosine",
+    "knn",
+    "cca",
+    "svcca",
+    "pwcca",
+    "procrustes",
+    "shape_angle",
+    "ridge",
+)
+"""Offered by the shell."""
 
 
 @app.command()
 def geometry(
-    source: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_STORE", help="A model, or a folder that dump wrote.")
-    ],
+    source: Source,
     data: Annotated[
-        str | None, typer.Argument(help="Texts, for a model; default: the bundled ones.")
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help=f"Texts, for a model; default: the bundled ones. {FORMATS}.",
+            callback=checks.texts,
+        ),
     ] = None,
     layers: Layers = "all",
-    twin: Annotated[
-        bool, typer.Option("--twin", help="Measure an untrained copy of the model as well.")
-    ] = False,
+    twin: Twin = False,
     neighbour_rows: Annotated[
         int, typer.Option(min=100, help="At most so many rows for the TwoNN dimension.")
     ] = 5000,
@@ -78,21 +102,38 @@ def geometry(
 
 @app.command()
 def similarity(
-    a: Annotated[str, typer.Argument(metavar="A", help="A model, or a folder that dump wrote.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A model, or a folder that dump wrote.",
+            autocompletion=stores,
+        ),
+    ],
     b: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[B]...",
+            metavar="B...",
             help="Another one; with more, all are checkpoints of a run, in order, and each layer is "
             "compared with itself in the last.",
+            autocompletion=stores,
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Texts, for models; default: the bundled ones.")
+        str | None,
+        typer.Option(
+            help=f"Texts, for models; default: the bundled ones. {FORMATS}.",
+            callback=checks.texts,
+            rich_help_panel=DATA,
+        ),
     ] = None,
     layers: Layers = "all",
     measures: Annotated[
-        str, typer.Option(help="Comma-separated, such as cka,procrustes,ridge; or all.")
+        str,
+        typer.Option(
+            help="Comma-separated, such as cka,procrustes,ridge; or all.",
+            **among("--measures", "all", *MEASURES, several=True),
+        ),
     ] = "cka,cka_biased,rsa,knn",
     max_rows: Annotated[int, typer.Option(min=5, help="At most so many rows, at random.")] = 2000,
     twin: Annotated[

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from layerscope.cli.app import app
+from layerscope.cli.completing import one_of
 from layerscope.cli.inputs import is_there, loaded, texts
 from layerscope.cli.options import (
+    FORMATS,
+    OUTPUT,
     AsJson,
     Device,
     GroupColumn,
@@ -36,20 +39,24 @@ def lens(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TEXT_OR_FILE]",
-            help="A text to be shown token by token, or a file of texts to be measured; default: "
-            "the bundled sentences.",
+            metavar="TEXT_OR_FILE",
+            help="A text to be shown token by token, or a file of texts to be measured "
+            f"({FORMATS}); default: the bundled sentences.",
         ),
     ] = None,
     kind: Annotated[
         str,
         typer.Option(
-            help="logit, tuned, affine, comma-separated, or the file of a lens kept before."
+            help="logit, tuned, affine, comma-separated, or the file of a lens kept before.",
+            autocompletion=one_of("logit", "tuned", "affine"),
         ),
     ] = "logit",
     keep: Annotated[
         Path | None,
-        typer.Option(help="Keep the tuned or affine lens, fitted on all of DATA, here."),
+        typer.Option(
+            help="Keep the tuned or affine lens, fitted on all of DATA, here.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Length of lists of likeliest tokens.")] = 5,
     twin: Annotated[

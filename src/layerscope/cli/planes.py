@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from layerscope.cli.app import app
+from layerscope.cli.completing import one_of, stores
 from layerscope.cli.inputs import sites
-from layerscope.cli.options import AsJson, Layers, Limit, Out, Quiet, Seed, TextColumn, Tokenizer
+from layerscope.cli.options import (
+    FORMATS,
+    AsJson,
+    Label,
+    Layers,
+    Limit,
+    Out,
+    Quiet,
+    Seed,
+    TextColumn,
+    Tokenizer,
+)
 from layerscope.cli.printing import print_table, show
 
 if TYPE_CHECKING:
@@ -19,8 +31,13 @@ if TYPE_CHECKING:
     from layerscope.analyses.training.training_run import TrainingRun
 
 PATH = ("site", "estimator", "resolution", "step", "x", "y", "ceiling_x", "ceiling_y", "null_y")
+TRAINED = "Networks that are trained here"
 MOST_STEPS = 4
 """Snapshots that the terminal shows."""
+
+
+def _sources(incomplete: str) -> list[str]:
+    return [*one_of("bits", "digits")(incomplete), *stores(incomplete)]
 
 
 @app.command()
@@ -28,40 +45,57 @@ def plane(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="[TASK_OR_FOLDER]",
+            metavar="TASK_OR_FOLDER",
             help="bits (the 12-bit task of 2017), digits (scikit-learn's), a folder of checkpoints, "
             "or a folder that a Recorder wrote.",
+            autocompletion=_sources,
         ),
     ] = "bits",
     data: Annotated[
         str | None,
-        typer.Argument(help="Labelled texts, for checkpoints; default: the bundled ones."),
+        typer.Argument(
+            metavar="DATA",
+            help=f"Labelled texts, for checkpoints; default: the bundled ones. {FORMATS}.",
+        ),
     ] = None,
     activation: Annotated[
         str | None,
-        typer.Option(help="Of the networks trained here: tanh, relu or linear; default: tanh."),
+        typer.Option(
+            help="tanh, relu or linear; default: tanh.",
+            autocompletion=one_of("tanh", "relu", "linear"),
+            rich_help_panel=TRAINED,
+        ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Networks to train at once; default: 8.")
+        int | None,
+        typer.Option(min=1, help="Networks to train at once; default: 8.", rich_help_panel=TRAINED),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Default: 8,000 for bits, 1,000 for digits.")
+        int | None,
+        typer.Option(
+            min=1, help="Default: 8,000 for bits, 1,000 for digits.", rich_help_panel=TRAINED
+        ),
     ] = None,
     noise: Annotated[
-        float, typer.Option(min=0, help="Sd of Gaussian noise inside the networks trained here.")
+        float,
+        typer.Option(
+            min=0, help="Sd of Gaussian noise inside the networks.", rich_help_panel=TRAINED
+        ),
     ] = 0.0,
     keep: Annotated[
-        Path | None, typer.Option(help="Folder for the snapshots; a second call goes on there.")
+        Path | None,
+        typer.Option(
+            help="Folder for the snapshots; a second call goes on there.", rich_help_panel=TRAINED
+        ),
     ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Class label of the texts; default: the only one, or upos.")
-    ] = None,
+    label: Label = None,
     layers: Layers = "all",
     estimators: Annotated[
         str | None,
         typer.Option(
             help="Comma-separated: binned, kde, noisy, lossy; default: binned,kde and, with "
-            "--noise, noisy."
+            "--noise, noisy.",
+            autocompletion=one_of("binned", "kde", "noisy", "lossy"),
         ),
     ] = None,
     bins: Annotated[
@@ -74,7 +108,9 @@ def plane(
             help="Comma-separated: sd of noise in the measurement (0.03), or parts of the range (64)."
         ),
     ] = None,
-    unit: Annotated[str, typer.Option(help="bits or nats.")] = "bits",
+    unit: Annotated[
+        str, typer.Option(help="bits or nats.", autocompletion=one_of("bits", "nats"))
+    ] = "bits",
     seed: Seed = 0,
     tokenizer: Tokenizer = None,
     text: TextColumn = None,

@@ -22,14 +22,22 @@ def show(
     as_json: bool,
     draw: Callable[[pd.DataFrame], None] | None = None,
 ) -> None:
-    """Save a finding where asked, and print it: what it says, and its table as `draw` shows it."""
-    saved = None if out is None else finding.save(out)
+    """Print a finding, what it says and its table as `draw` shows it, and save it where asked.
+
+    What cannot be saved is printed all the same: it may have taken long.
+    """
+    try:
+        saved, failed = None if out is None else finding.save(out), None
+    except (ValueError, OSError) as error:
+        saved, failed = None, error
     if as_json:
         print_json(finding_as_dict(finding) | {"saved": saved})
-        return
-    print(finding)
-    (draw or print_table)(finding.table)
-    if saved is not None:
+    else:
+        print(finding)
+        (draw or print_table)(finding.table)
+    if failed is not None:
+        raise ValueError(f"not saved: {failed}") from failed
+    if saved is not None and not as_json:
         print(f"saved to {saved}; next: layerscope report {saved}")
 
 

@@ -6,20 +6,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from layerscope.cli import completing
 from layerscope.cli.app import app
+from layerscope.cli.choices import among
 from layerscope.cli.inputs import loaded_or_store, sites, texts
 from layerscope.cli.options import (
+    DATA,
     AsJson,
     Device,
     GroupColumn,
+    Labelled,
     Layers,
     Limit,
     Out,
     Quiet,
     Rows,
     Seed,
+    Source,
     TextColumn,
     Tokenizer,
+    Twin,
 )
 from layerscope.cli.printing import show
 from layerscope.probes.kinds import NAMES
@@ -30,35 +36,33 @@ if TYPE_CHECKING:
 
 @app.command()
 def probe(
-    source: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_STORE", help="A model, or a folder that dump wrote.")
-    ],
-    data: Annotated[
-        str | None, typer.Argument(help="Labelled texts, for a model; default: the bundled ones.")
-    ] = None,
+    source: Source,
+    data: Labelled = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
             help="Which label to read; give it several times for several. Default: the only one, "
-            "or upos."
+            "or upos.",
+            autocompletion=completing.labels,
+            rich_help_panel=DATA,
         ),
     ] = None,
     kind: Annotated[
-        str, typer.Option(help=f"Kind of probe: {', '.join(NAMES)}; see docs/probe_kinds.md.")
+        str,
+        typer.Option(help=f"Kind of probe: {', '.join(NAMES)}.", **among("--kind", *NAMES)),
     ] = "linear",
     concepts: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN",
             help="For --kind concepts: another label, whose classes are the concepts.",
+            autocompletion=completing.labels,
         ),
     ] = None,
     layers: Layers = "all",
     folds: Annotated[int, typer.Option(min=3, help="Cross-validation folds.")] = 5,
     seed: Seed = 0,
-    twin: Annotated[
-        bool, typer.Option("--twin", help="Probe an untrained copy of the model as well.")
-    ] = False,
+    twin: Twin = False,
     rows: Rows = None,
     tokenizer: Tokenizer = None,
     text: TextColumn = None,

@@ -1,4 +1,4 @@
-"""`layerscope report` and `layerscope demo`: findings as one HTML file."""
+"""`layerscope report`: findings as one HTML file."""
 
 from __future__ import annotations
 
@@ -7,19 +7,31 @@ from typing import Annotated
 
 import typer
 
+from layerscope.cli import checks, completing
 from layerscope.cli.app import app
-from layerscope.cli.options import AsJson, Quiet
+from layerscope.cli.opening import open_page
+from layerscope.cli.options import OUTPUT, AsJson, Open, Page
 from layerscope.cli.printing import print_json
+from layerscope.distribution import many
 
 
 @app.command()
 def report(
     findings: Annotated[
-        list[Path], typer.Argument(metavar="FINDING...", help="Folders of saved findings.")
+        list[Path],
+        typer.Argument(
+            metavar="FINDING...",
+            help="Folders of saved findings, or folders that hold such.",
+            callback=checks.findings,
+            autocompletion=completing.findings,
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
+    out: Page = Path("report.html"),
+    title: Annotated[
+        str | None, typer.Option(help="Title of the report.", rich_help_panel=OUTPUT)
+    ] = None,
     as_json: AsJson = False,
+    show: Open = False,
 ) -> None:
     """Combine saved findings in one HTML file that works offline."""
     from layerscope.report import collect
@@ -30,21 +42,6 @@ def report(
     if as_json:
         print_json({"report": path, "findings": len(found)})
     else:
-        print(f"{len(found)} findings in {path}")
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("demo-report.html"),
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer sentences and probes.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Probe the bundled model on the bundled sentences, and write the report."""
-    from layerscope.demo.battery import run
-
-    path = run(out, quick=quick, progress=not (quiet or as_json))
-    if as_json:
-        print_json({"report": path})
-    else:
-        print(f"open {path} in a browser")
+        print(f"{many(len(found), 'finding')} in {path}")
+    if show:
+        open_page(path)

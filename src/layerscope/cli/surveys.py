@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from layerscope.cli.app import app
 from layerscope.cli.inputs import loaded_or_store, sites, texts
+from layerscope.cli.opening import open_page
 from layerscope.cli.options import (
     AsJson,
     Device,
     GroupColumn,
+    Label,
+    Labelled,
     Layers,
     Limit,
+    Open,
+    Page,
     Quiet,
     Seed,
+    Source,
     TextColumn,
     Tokenizer,
+    Twin,
 )
 from layerscope.cli.printing import finding_as_dict, print_json
+
+if TYPE_CHECKING:
+    from layerscope.finding import Finding
 
 
 @app.command()
 def survey(
-    source: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_STORE", help="A model, or a folder that dump wrote.")
-    ],
-    data: Annotated[
-        str | None, typer.Argument(help="Labelled texts, for a model; default: the bundled ones.")
-    ] = None,
+    source: Source,
+    data: Labelled = None,
     layers: Layers = "all",
-    label: Annotated[
-        str | None, typer.Option(help="Class label to read; default: the only one, or upos.")
-    ] = None,
+    label: Label = None,
     skip: Annotated[
         list[str] | None,
         typer.Option(help="Question to leave out, such as mdl; may be given several times."),
     ] = None,
-    twin: Annotated[
-        bool, typer.Option("--twin", help="Measure an untrained copy of the model as well.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("survey.html"),
+    twin: Twin = False,
+    out: Page = Path("survey.html"),
+    show: Open = False,
     seed: Seed = 0,
     tokenizer: Tokenizer = None,
     text: TextColumn = None,
@@ -57,7 +61,6 @@ def survey(
     The report is written anew after every question.
     """
     from layerscope.analyses import survey as ask
-    from layerscope.analyses.survey import LEFT_OUT
     from layerscope.report import report
 
     findings = ask(
@@ -75,10 +78,18 @@ def survey(
     if as_json:
         found = [finding_as_dict(finding) for finding in findings]
         print_json({"report": out, "findings": found})
-        return
+    else:
+        _print_answers(findings)
+        print(f"open {out} in a browser")
+    if show:
+        open_page(out)
+
+
+def _print_answers(findings: Sequence[Finding]) -> None:
+    from layerscope.analyses.survey import LEFT_OUT
+
     for finding in findings:
         print(f"{finding.question}\n  {finding.answer()}")
     for note in findings[-1].notes:
         if note.startswith(LEFT_OUT):
             print(note)
-    print(f"open {out} in a browser")

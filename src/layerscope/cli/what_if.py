@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from layerscope.cli import checks
 from layerscope.cli.app import app
+from layerscope.cli.choices import among
 from layerscope.cli.inputs import loaded, texts
 from layerscope.cli.options import (
+    FORMATS,
     AsJson,
     Device,
     GroupColumn,
@@ -20,6 +23,7 @@ from layerscope.cli.options import (
     Seed,
     TextColumn,
     Tokenizer,
+    Twin,
 )
 from layerscope.cli.printing import print_table, show
 
@@ -34,7 +38,8 @@ def backpatch(
     questions: Annotated[
         Path,
         typer.Argument(
-            metavar="PROMPTS", help="Table with a prompt and an answer in each row: .jsonl .csv ..."
+            metavar="PROMPTS",
+            help="Table with a prompt and an answer in each row: .jsonl .json .csv .tsv .parquet.",
         ),
     ],
     at: Annotated[
@@ -98,23 +103,31 @@ def skip(
         str | None,
         typer.Argument(
             metavar="TEXTS",
-            help="File of texts: .txt .jsonl .csv .parquet .conllu .py, or a folder of those; "
-            "default: the bundled sentences.",
+            help=f"File of texts; default: the bundled sentences. {FORMATS}.",
+            callback=checks.texts,
         ),
     ] = None,
     change: Annotated[
-        str, typer.Option(help="What is done to each block: skip, repeat, or swap with the next.")
+        str,
+        typer.Option(
+            help="What is done to each block: skip, repeat, or swap with the next.",
+            **among("--change", "skip", "repeat", "swap"),
+        ),
     ] = "skip",
-    part: Annotated[str, typer.Option(help="What is skipped: block, attention or mlp.")] = "block",
+    part: Annotated[
+        str,
+        typer.Option(
+            help="What is skipped: block, attention or mlp.",
+            **among("--part", "block", "attention", "mlp"),
+        ),
+    ] = "block",
     cuts: Annotated[
         int,
         typer.Option(min=0, help="Future-only effects at so many cuts of each text; 0: none."),
     ] = 4,
     max_texts: Annotated[int, typer.Option(min=1, help="More texts are drawn from.")] = 32,
     max_tokens: Annotated[int, typer.Option(min=3, help="Longer texts are cut.")] = 256,
-    twin: Annotated[
-        bool, typer.Option("--twin", help="Measure an untrained copy of the model as well.")
-    ] = False,
+    twin: Twin = False,
     seed: Seed = 0,
     tokenizer: Tokenizer = None,
     text: TextColumn = None,

@@ -9,18 +9,23 @@ from typing import Annotated, Any
 import typer
 
 from layerscope.cli.app import app
+from layerscope.cli.choices import among
 from layerscope.cli.inputs import loaded_or_store, sites, texts
 from layerscope.cli.options import (
     AsJson,
     Device,
     GroupColumn,
+    Label,
+    Labelled,
     Layers,
     Limit,
     Out,
     Quiet,
     Seed,
+    Source,
     TextColumn,
     Tokenizer,
+    Twin,
 )
 from layerscope.cli.printing import print_table, show
 
@@ -29,30 +34,29 @@ SHOWN = ("of", "site", "value", "ci_low", "ci_high", "relative", "null_sd", "twi
 
 @app.command()
 def words(
-    source: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_STORE", help="A model, or a folder that dump wrote.")
-    ],
-    data: Annotated[
-        str | None, typer.Argument(help="Labelled texts, for a model; default: the bundled ones.")
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Whose classes; default: the only label, or upos.")
-    ] = None,
+    source: Source,
+    data: Labelled = None,
+    label: Label = None,
     of: Annotated[
         str,
-        typer.Option(help="Class of the word after (next), of the word itself (current), both."),
+        typer.Option(
+            help="Class of the word after (next), of the word itself (current), both.",
+            **among("--of", "both", "next", "current"),
+        ),
     ] = "both",
     layers: Layers = "all",
     maps: Annotated[
-        str, typer.Option(help="Maps to draw, comma-separated: pca, mds, umap, or none.")
+        str,
+        typer.Option(
+            help="Maps to draw, comma-separated: pca, mds, umap, or none.",
+            **among("--maps", "pca", "mds", "umap", "none", several=True),
+        ),
     ] = "pca,mds,umap",
     per_class: Annotated[int, typer.Option(min=2, help="At most so many words of a class.")] = 300,
     keep: Annotated[
         bool, typer.Option("--punctuation", help="Keep punctuation, which is left out otherwise.")
     ] = False,
-    twin: Annotated[
-        bool, typer.Option("--twin", help="Measure an untrained copy of the model as well.")
-    ] = False,
+    twin: Twin = False,
     seed: Seed = 0,
     tokenizer: Tokenizer = None,
     text: TextColumn = None,
