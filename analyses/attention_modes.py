@@ -146,7 +146,7 @@ def _counted(
     from tqdm.auto import tqdm
 
     counted = {site: HeadCounts(passes.groups, share=share, least=least) for site in sites}
-    with tqdm(total=passes.count, desc="attention", disable=not progress) as bar:
+    with tqdm(total=passes.count, desc="attention", unit="text", disable=not progress) as bar:
         for call, group, sinks in passes:
 
             def see(site: str, x: Tensor, group: Any = group, sinks: Tensor = sinks) -> None:
@@ -174,7 +174,10 @@ def _refuse_broken(site: str, pattern: Tensor) -> None:
     good = pattern.isfinite().flatten(1).all(-1)
     if not bool(good.all()):
         row = int((~good).nonzero()[0])
-        raise ValueError(f"{site} has NaN or infinite attention in row {row} of a batch")
+        raise ValueError(
+            f"{site} has NaN or infinite attention in row {row} of a batch; load the model in "
+            "float32 or bfloat16"
+        )
 
 
 def _notes(model: nn.Module, passes: Passes, table: pd.DataFrame, least: int) -> list[str]:

@@ -134,7 +134,9 @@ def _estimates(
     found = torch.zeros(len(cells), len(pairs), dtype=torch.double)
     ends = {end: torch.zeros(len(pairs), dtype=torch.double) for end in ("clean", "corrupt")}
     to, other = ("corrupt", "clean") if way == "denoise" else ("clean", "corrupt")
-    for batch in tqdm(pairs.batches(max_rows), desc="gradients", disable=not progress):
+    for batch in tqdm(
+        pairs.batches(max_rows), desc="gradients", unit="batch", disable=not progress
+    ):
         ids = {"clean": batch.clean, "corrupt": batch.corrupt}
         source, value = _seen(model, batch, ids[other], sites)
         ends[other] += value

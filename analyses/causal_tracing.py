@@ -150,7 +150,9 @@ class Tracer:
             self.sigma = self.noise * float(self._subject_embeddings().std())
             draws = self._draws()
             batches = {int(b.prompt[0]): b for b in self._single()}
-            for i in tqdm(range(len(self.prompts)), desc="tracing", disable=not progress):
+            for i in tqdm(
+                range(len(self.prompts)), desc="tracing", unit="prompt", disable=not progress
+            ):
                 self.traces.append(self._trace(i, batches[i], draws[i], known))
 
     def costs(self) -> dict[str, Any]:
@@ -257,7 +259,9 @@ def _spans(prompts: Prompts, subjects: Sequence[Any]) -> list[list[int]]:
         parts = subject if isinstance(subject, (list, tuple, range)) else [subject]
         found.append(sorted({p for part in parts for p in prompts.positions(i, part)}))
         if not found[-1]:
-            raise ValueError(f"the subject of prompt {i} names no token")
+            raise ValueError(
+                f"the subject of prompt {i} names no token; write it as it stands in the prompt"
+            )
     return found
 
 

@@ -123,7 +123,11 @@ def concept_erasure(
     if scrubbing:
         texts = texts_of(model, corpus, tokenizer)
         steps = scrub(model, texts, source.store.rows, held, source.sites, draws, seed)
-        _scrub(lines, tqdm(steps, "scrubbing", len(source.sites), disable=not progress), job)
+        _scrub(
+            lines,
+            tqdm(steps, "scrubbing", len(source.sites), unit="site", disable=not progress),
+            job,
+        )
     return ConceptErasureFinding(
         table=lines.table(),
         provenance=_provenance(source, held, chosen, draws, where, scrubbing, layer, seed, started),

@@ -65,7 +65,9 @@ def depth_use(
     started = time.perf_counter()
     texts = as_texts(model, data, tokenizer=tokenizer, limit=limit)
     if all(len(ids) < 2 for ids in texts.prompts.ids):
-        raise ValueError("every text is a single token, which is the first of its text")
+        raise ValueError(
+            "every text is a single token, which is the first of its text; give longer texts"
+        )
     found = _measure(model, texts, k, "depth use", progress)
     other = None
     if twin:
@@ -105,7 +107,7 @@ def _measure(model: nn.Module, texts: Texts, k: int, name: str, progress: bool) 
     lens, notes = _profiling(model, texts, k)
     pairs = [state for pair in planned.pairs for state in (pair.before, pair.after)]
     sites = list(dict.fromkeys([*stream, *sites_of(pairs)]))
-    with tqdm(total=len(texts), desc=name, disable=not progress) as bar:
+    with tqdm(total=len(texts), desc=name, unit="text", disable=not progress) as bar:
         for index, ids in texts.batches(TOKENS):
             states = _states(model, ids, sites)
             added.update(index, states)

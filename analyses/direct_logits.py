@@ -57,7 +57,7 @@ class DirectLogitsFinding(Finding):
         """A bar for each sublayer, by layer, with its interval over prompts."""
         import plotly.graph_objects as go
 
-        from layerscope.theme import COLORS, SEQUENCE, themed
+        from layerscope.theme import COLORS, SEQUENCE, mark_layers, themed
 
         colors = {"embed": SEQUENCE[4], "attention": SEQUENCE[1], "mlp": SEQUENCE[2]}
         colors |= {"block": SEQUENCE[0], "bias": SEQUENCE[3]}
@@ -86,7 +86,8 @@ class DirectLogitsFinding(Finding):
             yaxis={"title": "added to the answer's logit"},
             barmode="group",
         )
-        return themed(figure)
+        layers = [-1, *range(len(order) - 2)]
+        return themed(mark_layers(figure, layers, "x", at=range(len(layers))))
 
 
 def direct_logits(

@@ -124,7 +124,7 @@ def erasure(
     sites = residual_sites(blocks)
     lines: list[dict[str, Any]] = []
     profiles, evaluations, more = [], 0.0, list(notes)
-    for case in tqdm(listed, desc="erasure", disable=not progress):
+    for case in tqdm(listed, desc="erasure", unit="prompt", disable=not progress):
         run = record(model, case.ids)
         found = _erased(run, case, instead, sites)
         evaluations += found.evaluations + blocks

@@ -112,7 +112,7 @@ def ffn_skip(
     with (
         evaluating(model),
         torch.no_grad(),
-        tqdm(total=len(texts), desc="MLPs", disable=not progress) as bar,
+        tqdm(total=len(texts), desc="MLPs", unit="text", disable=not progress) as bar,
     ):
         for index, ids in texts.batches(tokens):
             batch = ids.to(device_of(model))

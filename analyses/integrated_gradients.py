@@ -123,7 +123,7 @@ def integrated_gradients(
     sites = [f"blocks.{i}.{SITES[part]}" for i in range(blocks)]
     lines: list[dict[str, Any]] = []
     profiles, evaluations, more = [], 0.0, list(notes)
-    for case in tqdm(listed, desc="integrated gradients", disable=not progress):
+    for case in tqdm(listed, desc="integrated gradients", unit="prompt", disable=not progress):
         run = record(model, case.ids, keep=sites)
         evaluations += blocks
         found = [

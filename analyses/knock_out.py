@@ -133,7 +133,9 @@ class Cutter:
 
         self.blocks = len(anatomy(self.model).blocks)
         self.device = device_of(self.model)
-        with tqdm(total=len(self.prompts), desc="knock-out", disable=not progress) as bar:
+        with tqdm(
+            total=len(self.prompts), desc="knock-out", unit="prompt", disable=not progress
+        ) as bar:
             for batch in extended(self.prompts, _firsts(self.answers), max_rows):
                 self._batch(batch, known)
                 bar.update(len(batch.prompt))

@@ -93,7 +93,8 @@ def layer_drop(
     texts, notes = chosen_texts(given, 0, max_texts, max_tokens, seed)
     if looks_ahead(model, max(texts.prompts.ids, key=len)):
         raise ValueError(
-            f"tokens of {type(model).__name__} see later ones, so it has no next-token loss"
+            f"tokens of {type(model).__name__} see later ones, so it has no next-token loss; "
+            "layer_similarity works for such models too"
         )
     choosing, held_out = texts.split(0.5, seed=seed)
     candidates = [(kind, b.index) for b in anatomy(model).blocks for kind in KINDS[part]]
@@ -194,7 +195,7 @@ def _table(
     named += [("random", d, dropped) for d, several in enumerate(draws) for dropped in several]
     unique = {tuple(sorted(dropped)): None for _, _, dropped in named}
     keys = [(), *unique]
-    with tqdm(total=len(losses.texts), desc="drop", disable=not progress) as bar:
+    with tqdm(total=len(losses.texts), desc="drop", unit="text", disable=not progress) as bar:
         sums = losses.of([list(key) for key in keys], bar)
     lines = [_line("none", None, [], sums[0], sums[0], losses.counts, seed)]
     for order, draw, dropped in named:
@@ -264,7 +265,7 @@ def _speed(
     clock = Speed(model, texts)
     ratios = {0: (1.0, 1.0, 1.0)}
     try:
-        for dropped in tqdm(sets, desc="time", disable=not progress):
+        for dropped in tqdm(sets, desc="time", unit="set", disable=not progress):
             ratios[len(dropped)] = clock.ratio(dropped)
     except (LookupError, ValueError) as why:
         notes.append(f"Time was not measured: {why}.")

@@ -161,7 +161,12 @@ class _Skips:
         with (
             evaluating(self.model),
             torch.no_grad(),
-            tqdm(total=len(self.texts), desc=self.options["change"], disable=not self.bar) as bar,
+            tqdm(
+                total=len(self.texts),
+                desc=self.options["change"],
+                unit="text",
+                disable=not self.bar,
+            ) as bar,
         ):
             for number, (index, ids) in enumerate(self.texts.batches(tokens)):
                 ids = ids.to(device_of(self.model))

@@ -147,7 +147,7 @@ def _measured(
 ) -> Profile:
     from tqdm.auto import tqdm
 
-    with tqdm(total=len(texts), desc=name, disable=not progress) as bar:
+    with tqdm(total=len(texts), desc=name, unit="text", disable=not progress) as bar:
         return profile(model, texts, lenses, k=k, next_token=not ahead, seen=bar.update)
 
 

@@ -116,7 +116,9 @@ def lens_tokens(
         )
     ids = texts.prompts.ids[0]
     if not 0 <= start < len(ids):
-        raise ValueError(f"start={start}, but the text has {len(ids)} tokens")
+        raise ValueError(
+            f"start={start}, but the text has {len(ids)} tokens; it is 0 to {len(ids) - 1}"
+        )
     other = None
     if isinstance(kind, str) and kind != "logit":
         check_kind(kind)

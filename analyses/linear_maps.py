@@ -121,7 +121,7 @@ def _measured(
 ) -> _Measured:
     from tqdm.auto import tqdm
 
-    with tqdm(total=len(fit) + len(held), desc=name, disable=not progress) as bar:
+    with tqdm(total=len(fit) + len(held), desc=name, unit="text", disable=not progress) as bar:
         growing: AffineFit | None = None
         for index, x, y in _pairs(source, target, fit, first):
             if growing is None:
@@ -210,7 +210,7 @@ def _same_tokens(source: nn.Module, target: nn.Module, tokenizer: Any) -> None:
     if len(names) < 2 and None not in sizes and sizes[0] != sizes[1]:
         raise ValueError(
             f"the models read {sizes[0]:,} and {sizes[1]:,} different tokens: they do not share a "
-            "tokenizer"
+            "tokenizer; similarity compares models of different tokenizers"
         )
 
 

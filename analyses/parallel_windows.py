@@ -81,7 +81,7 @@ def parallel_windows(
     with (
         evaluating(model),
         torch.no_grad(),
-        tqdm(total=len(texts), desc="windows", disable=not progress) as bar,
+        tqdm(total=len(texts), desc="windows", unit="text", disable=not progress) as bar,
     ):
         for index, ids in texts.batches(tokens):
             ids = ids.to(device_of(model))

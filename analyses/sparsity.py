@@ -198,7 +198,9 @@ def _functional(
     texts = rows.texts.chosen(range(min(most, len(rows.texts))))
     together = [[site] for site in sites] + ([list(sites)] if len(sites) > 1 else [])
     lines = []
-    with tqdm(total=len(together) * (HALVINGS + 1), desc="zeroing", disable=not progress) as bar:
+    with tqdm(
+        total=len(together) * (HALVINGS + 1), desc="zeroing", unit="pass", disable=not progress
+    ) as bar:
         for group in together:
             found = tolerated(model, texts, group, allowed=allowed, seed=seed, seen=bar.update)
             low, high = mean_intervals(found.added[:, None], found.tokens, seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.probes.finding import DEFAULTS, kind_of
-from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ def curves(table: pd.DataFrame) -> go.Figure:
         yaxis={"title": _axis_title(table), "rangemode": "tozero"},
         hovermode="closest",
     )
-    return themed(figure)
+    return themed(mark_layers(figure, table["layer"]))
 
 
 def layer_axis(table: pd.DataFrame) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from layerscope.probes.figure import layer_axis, reader, traces
-from layerscope.theme import COLORS, plain, themed
+from layerscope.theme import COLORS, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,8 @@ def label_panels(by_label: Mapping[str, pd.DataFrame]) -> go.Figure:
         margin={"t": 110},  # title and two lines of legend, on a narrow page
         legend={"y": 1 + 30 / (210 * rows)},
     )
-    return themed(figure)
+    first = next(iter(by_label.values()))
+    return themed(mark_layers(figure, first["layer"]))
 
 
 def label_dots(table: pd.DataFrame) -> go.Figure:

@@ -10,7 +10,7 @@ from layerscope.analyses.activity.attention_modes_finding import MEANINGS
 from layerscope.analyses.activity.attention_table import MODES
 from layerscope.analyses.activity.head_counts import OCTAVES
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import SEQUENCE, themed
+from layerscope.theme import SEQUENCE, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +86,8 @@ def modes_and_spread(finding: AttentionModesFinding) -> go.Figure:
     for number, note in enumerate(figure.layout.annotations[: len(heights)]):
         note.update(font={"size": 14}, yshift=6 if number else 92)
     figure.update_layout(legend={"y": 1.0 + 8 / whole})
+    down = ["y", "y2"][: 1 + sinks]
+    mark_layers(figure, heads["layer"], *down, f"x{len(heights)}")
     return themed(figure)
 
 

@@ -65,7 +65,7 @@ class ModelTexts:
         from tqdm.auto import tqdm
 
         budget = BATCH.get(device_of(self.model).type, BATCH["cuda"])
-        with tqdm(total=len(self.texts), desc="activity", disable=not progress) as bar:
+        with tqdm(total=len(self.texts), desc="activity", unit="text", disable=not progress) as bar:
             for index, ids in self.texts.batches(budget):
                 who = self._who(index, ids)
                 with (
@@ -111,7 +111,9 @@ class ModelSamples:
     def feed(self, sites: Sequence[str], see: See, *, progress: bool) -> None:
         from tqdm.auto import tqdm
 
-        with tqdm(total=len(self._codes), desc="activity", disable=not progress) as bar:
+        with tqdm(
+            total=len(self._codes), desc="activity", unit="sample", disable=not progress
+        ) as bar:
             for batch in self.samples.batches(SAMPLES):
                 seen = self._seen(see, batch)
                 with (
@@ -171,7 +173,9 @@ class Stored:
 
         width = sum(self.store[site].shape[1] for site in sites)
         step = max(1, STORE_BYTES // (8 * width))
-        starts = tqdm(range(0, len(self.store), step), "activity", disable=not progress)
+        starts = tqdm(
+            range(0, len(self.store), step), "activity", unit="part", disable=not progress
+        )
         for start in starts:
             part = slice(start, start + step)
             number = np.arange(len(self.store))[part]

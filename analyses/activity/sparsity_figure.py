@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.activity.sparsity_finding import OWN
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +34,9 @@ def curves_and_rates(finding: SparsityFinding) -> go.Figure:
     figure = make_subplots(
         rows=3,
         cols=1,
-        vertical_spacing=0.155,
+        vertical_spacing=0.13,
         row_heights=[0.28, 0.28, 0.44],
-        subplot_titles=[
-            "Neurons active at a token",
-            "Neurons that carry 90 % of the energy",
-            f"How often neurons fire ({fires})",
-        ],
+        subplot_titles=["", "", f"How often neurons fire ({fires})"],
     )
     places = _places(finding.curve("energy", 0.9))
     shown = [x for x in _LEVELS if x or finding.exact_zeros]
@@ -57,6 +53,9 @@ def curves_and_rates(finding: SparsityFinding) -> go.Figure:
         _legend(figure, "untrained twin", COLORS["twin"], DASHES["twin"], "legend")
     figure.add_trace(_rates(finding.curve("rate", level), places), row=3, col=1)
     _dress(figure, places)
+    lines = finding.curve("energy", 0.9)
+    if "layer" in lines:
+        mark_layers(figure, lines["layer"], at=range(len(lines)))
     return themed(figure)
 
 
@@ -70,19 +69,18 @@ def _dress(figure: go.Figure, places: dict[str, Any]) -> None:
         bounds = [-spare, len(places) - 1 + spare]
         figure.update_xaxes(**ticks, range=bounds, row=row, col=1)
     figure.update_xaxes(title="layer", row=3, col=1)
-    for row in (1, 2):
-        figure.update_yaxes(tickformat=".0%", rangemode="tozero", row=row, col=1)
+    for row, title in ((1, "neurons active at a token"), (2, "neurons with 90 % of the energy")):
+        figure.update_yaxes(title=title, tickformat=".0%", rangemode="tozero", row=row, col=1)
     figure.update_yaxes(title="fires at this share of the tokens", row=3, col=1)
-    top, height = 130, 1060
+    top, height = 96, 980
     figure.update_layout(title="", height=height, hovermode="closest", margin={"t": top, "b": 56})
     figure.update_annotations(x=0, xanchor="left", font_size=14)
-    # On a narrow page a legend has four lines; titles stand above that.
+    # On a narrow page a legend has four lines.
     for row, name in ((1, "legend"), (2, "legend2")):
         end = figure.layout["yaxis" if row == 1 else f"yaxis{row}"].domain[1]
         above = end + 6 / (height - top - 56)
         figure.update_layout({name: {"orientation": "h", "x": 0, "y": above, "yanchor": "bottom"}})
-        figure.layout.annotations[row - 1].update(yshift=92)
-    figure.layout.annotations[2].update(yshift=4)
+    figure.layout.annotations[0].update(yshift=4)
 
 
 def _places(lines: pd.DataFrame) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from layerscope.analyses.back_patches.back_patching_finding import (
     chosen,
     shown_estimator,
 )
-from layerscope.theme import COLORS, plain, themed
+from layerscope.theme import COLORS, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,9 @@ def draw(table: pd.DataFrame) -> go.Figure:
             part = chosen(lines, kind="pair", position=position, states=one)
             figure.add_trace(_map(part, one), row=row, col=column)
     _arrange(figure, lines, inner)
+    maps = range(2, 2 + len(positions) * len(states))
+    mark_layers(figure, table["target"].dropna(), *(f"x{number}" for number in maps))
+    mark_layers(figure, table["source"].dropna(), *(f"y{number}" for number in maps))
     return themed(figure)
 
 
@@ -147,6 +150,7 @@ def _arrange(figure: go.Figure, lines: pd.DataFrame, inner: int) -> None:
             "cmin": 0,
             "cmax": float(cells["value"].max()) or 1.0,
             "colorbar": {
+                "title": {"text": "share repaired", "side": "right"},
                 "tickformat": ".0%",
                 "y": 0,
                 "yanchor": "bottom",

@@ -92,7 +92,10 @@ def _of_one(prompts: Prompts, i: int, entry: Any) -> tuple[int, ...]:
     together = entry if isinstance(entry, (list, tuple)) else [entry]
     found = dict.fromkeys(prompts.position(i, one) for one in together)
     if not found:
-        raise ValueError(f"at names no position for prompt {i}")
+        raise ValueError(
+            f"at names no position for prompt {i}; give a number (-1 is the last token) or a part of "
+            "the prompt"
+        )
     return tuple(sorted(found))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from layerscope.analyses.clustering.partitions import NAMES
 from layerscope.analyses.clustering.separation_curves import MENU
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ def scores_and_clusters(finding: ClusterFinding) -> go.Figure:
     first = len(figure.data)
     views = _bars(figure, finding)
     places = finding.curve("silhouette")
+    mark_layers(figure, places["layer"], "x", at=_ticks(places)["tickvals"])
     figure.update_layout(
         title={
             "text": "Clusters of hidden states, found without labels",

@@ -90,7 +90,7 @@ class ClusterFinding(Finding):
         found = self._part("example", site, method)
         found = found[found["cluster"] == cluster]
         if not len(found):
-            raise LookupError(f"there is no cluster {cluster} at {site!r}")
+            raise LookupError(f"there is no cluster {cluster} at {site!r}; .table lists them")
         return found[["rank", "row", "left", "token", "right"]].reset_index(drop=True)
 
     def _part(self, part: str, site: str | int, method: str | None) -> pd.DataFrame:

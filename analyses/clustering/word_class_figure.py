@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerscope.analyses.clustering.layer_maps import add_maps, title
-from layerscope.analyses.clustering.separation_curves import add_curves
-from layerscope.theme import plain, themed
+from layerscope.analyses.clustering.separation_curves import add_curves, place_of
+from layerscope.theme import mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,4 +40,17 @@ def maps_and_curves(finding: WordClassFinding) -> go.Figure:
         hovermode="closest",
         margin={"t": 160 if mapped else 120, "b": 52},
     )
-    return themed(figure)
+    return themed(_with_layers(figure, finding))
+
+
+def _with_layers(figure: go.Figure, finding: WordClassFinding) -> go.Figure:
+    """On the axis of the curves, and on the slider of the map."""
+    table = finding.table
+    lines, places = finding.curve("gdv"), place_of(finding)
+    mark_layers(figure, lines["layer"], "x2", at=[places[site][0] for site in lines["site"]])
+    maps = table[table["part"] == "map"].drop_duplicates("site")
+    if len(maps):
+        of_site = dict(zip(lines["site"], lines["layer"], strict=True))
+        steps = [of_site.get(site) for site in maps["site"]]
+        mark_layers(figure, steps, "slider", at=range(len(steps)))
+    return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.curves import curve, interval
-from layerscope.theme import COLORS, DASHES, SEQUENCE, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def panels(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="block", row=len(shown))
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     figure.update_layout(height=180 * len(shown) + 120, hovermode="closest", legend={"y": 1.04})
-    return themed(figure)
+    return themed(mark_layers(figure, layers))
 
 
 def _axis(figure: go.Figure, measure: str, row: int) -> None:

@@ -52,7 +52,7 @@ class LinearMapsFinding(Finding):
         """Unexplained share by pair of layers, with the best sources and the diagonal."""
         import plotly.graph_objects as go
 
-        from layerscope.theme import COLORS, themed
+        from layerscope.theme import COLORS, mark_layers, themed
 
         grid = self.table.pivot(index="source_index", columns="target_index", values="value")
         hover = [[self._hover(i, j) for j in range(grid.shape[1])] for i in range(grid.shape[0])]
@@ -110,6 +110,8 @@ class LinearMapsFinding(Finding):
             xaxis=_axis("layer of the target", grid.shape[1]),
             yaxis=_axis("layer of the source", grid.shape[0]),
         )
+        for axis, index in (("x", grid.columns), ("y", grid.index)):
+            mark_layers(figure, index.to_numpy() - 1, axis, at=map(int, index))  # 0 is embed
         return themed(figure)
 
     def _hover(self, i: int, j: int) -> str:

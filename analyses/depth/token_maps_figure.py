@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.pieces import shown
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DIVERGING, band, plain, themed
+from layerscope.theme import COLORS, DIVERGING, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def _map(tokens: pd.DataFrame, what: str, across: str, signed: bool) -> go.Figur
             "showgrid": False,
         },
     )
-    return themed(figure)
+    return themed(mark_layers(figure, grid.columns, at=range(len(sites))))
 
 
 def _cell(line: Any, what: str) -> str:
@@ -132,4 +132,4 @@ def _curve(lines: pd.DataFrame, what: str, across: str) -> go.Figure:
         },
         yaxis={"title": what, "rangemode": "tozero"},
     )
-    return themed(figure)
+    return themed(mark_layers(figure, x))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,9 @@ def draw(table: pd.DataFrame) -> go.Figure:
         height=700, hovermode="closest", margin={"t": 110}, legend={"y": 1.07, "tracegroupgap": 0}
     )
     figure.update_annotations(x=0, xanchor="left", font_size=13)
-    return themed(figure)
+    of_site = read.drop_duplicates("site").set_index("site")["layer"]
+    places = [place for place, _ in ticks.values()]
+    return themed(mark_layers(figure, (of_site[site] for site in ticks), at=places))
 
 
 def _ticks(read: pd.DataFrame) -> dict[str, tuple[int, str]]:

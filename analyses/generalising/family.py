@@ -175,7 +175,8 @@ def _scores(run: TrainingRun) -> pd.DataFrame:
 
     if run.scores is None:
         raise ValueError(
-            f"run {run.name!r} has no scores: the gap needs the loss of train and test rows"
+            f"run {run.name!r} has no scores: the gap needs the loss of train and test rows; "
+            "held_run(scores=...) takes them"
         )
     last = run.scores[run.scores["step"] == run.steps[-1]]
     last = last.assign(

@@ -44,10 +44,10 @@ def one_pair(table: pd.DataFrame) -> go.Figure:
         far = _ceiling(figure, lines)
     names = [_name(line) for _, line in lines.iterrows()]
     unit = first["unit"]
-    said = "<br>".join(wrap(plain(_headline(first, head)), 50))
+    said = wrap(plain(_headline(first, head)), 50)
     figure.update_layout(
         title={
-            "text": said,
+            "text": "<br>".join(said),
             "font": {"size": 14},
             "x": 0.02,
             "xref": "container",
@@ -55,7 +55,7 @@ def one_pair(table: pd.DataFrame) -> go.Figure:
             "yanchor": "top",
         },
         height=340 + 48 * len(names),
-        margin={"t": 180, "b": 70},
+        margin={"t": 96 + 20 * len(said), "b": 70},  # three lines of legend, on a narrow page
         hovermode="closest",
         legend={"y": 1.02, "yanchor": "bottom"},
     )

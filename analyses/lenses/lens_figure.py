@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.curves import curve, interval
-from layerscope.theme import COLORS, DASHES, SEQUENCE, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def curves(table: pd.DataFrame) -> go.Figure:
     # Panel titles are annotations; left they read like headings and never meet the legend.
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     figure.update_layout(height=200 * len(panels) + 120, hovermode="closest", legend={"y": 1.05})
-    return themed(figure)
+    return themed(mark_layers(figure, layers))
 
 
 def _traces(part: pd.DataFrame, *, first: bool) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.pieces import shown
-from layerscope.theme import plain, themed
+from layerscope.theme import mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def grid(table: pd.DataFrame) -> go.Figure:
             "showgrid": False,
         },
     )
-    return themed(figure)
+    return themed(mark_layers(figure, layers, at=range(len(layers))))
 
 
 def _word(cell: Any) -> str:

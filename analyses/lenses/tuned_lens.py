@@ -139,7 +139,7 @@ def fit_tuned(
     decode = Unembed(model)
     stream = _stream(model, texts, tokens, seed)
     fit: TunedLensFit | None = None
-    for _ in tqdm(range(steps), desc="tuned lens", disable=not progress):
+    for _ in tqdm(range(steps), desc="tuned lens", unit="step", disable=not progress):
         states = next(stream)
         if fit is None:
             blocks, width = len(states) - 1, states.shape[-1]
@@ -162,7 +162,7 @@ def fit_affine(
     from tqdm.auto import tqdm
 
     fit: AffineFit | None = None
-    bar = tqdm(total=len(texts), desc="affine lens", disable=not progress)
+    bar = tqdm(total=len(texts), desc="affine lens", unit="text", disable=not progress)
     with bar:
         for index, ids in texts.batches(tokens):
             states = residuals(model, ids).flatten(1, 2)

@@ -156,7 +156,10 @@ class _Reader:
             self._require(i, ids)
             found.setdefault(ids, text)
         if not found:
-            raise ValueError(f"prompt {i} ({self.prompts.texts[i][:60]!r}) has no answer")
+            raise ValueError(
+                f"prompt {i} ({self.prompts.texts[i][:60]!r}) has no answer; "
+                "give a word, or several that are all right"
+            )
         return found
 
     def notes(self, found: Sequence[dict[Ids, str]]) -> tuple[str, ...]:

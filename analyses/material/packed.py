@@ -54,7 +54,9 @@ def packed(
     reader = tokenizer_of(model, tokenizer)
     context = context_of(model, reader)
     if length is not None and context is not None and length > context:
-        raise ValueError(f"windows of {length} tokens do not fit the context of {context}")
+        raise ValueError(
+            f"windows of {length} tokens do not fit the context of {context}; take {context} or fewer"
+        )
     size = length or min(context or LONGEST, LONGEST)
     lead, tail = _around(reader)
     if size <= len(lead) + len(tail):

@@ -102,7 +102,10 @@ def _require_aligned(clean: Prompts, corrupt: Prompts) -> None:
                 "equally many tokens"
             )
     if all(torch.equal(a, b) for a, b in zip(clean.ids, corrupt.ids, strict=True)):
-        raise ValueError("clean and corrupt prompts are the same, so nothing can be restored")
+        raise ValueError(
+            "clean and corrupt prompts are the same, so nothing can be restored; change in the "
+            "corrupt ones what the answer depends on"
+        )
 
 
 def _scored(

@@ -94,7 +94,10 @@ def read_questions(
         raise FileNotFoundError(f"{path}: no such file")
     rows = list(islice(reader(path), limit))
     if not rows:
-        raise ValueError(f"{path} has no rows")
+        raise ValueError(
+            f"{path} has no rows; each needs a {prompt!r} and an {answer!r}, such as "
+            f'{{"{prompt}": "The capital of France is", "{answer}": "Paris"}}'
+        )
     names = dict.fromkeys(name for row in rows for name in row)
     found = Questions(path, {n: [row.get(n) for row in rows] for n in names}, prompt, answer)
     for name in (prompt, answer):
@@ -109,4 +112,6 @@ def _is_number(text: Any) -> bool:
 def _require_filled(path: Path, name: str, values: Sequence[Any]) -> None:
     empty = [i for i, value in enumerate(values) if value is None or value in ("", [])]
     if empty:
-        raise ValueError(f"{path}: row {empty[0]} (counting from 0) has no {name!r}")
+        raise ValueError(
+            f"{path}: row {empty[0]} (counting from 0) has no {name!r}; fill it in, or take the row out"
+        )

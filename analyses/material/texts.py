@@ -165,7 +165,8 @@ def check_finite(site: str, states: Tensor, ids: Tensor) -> None:
         row, position = (int(i) for i in bad.nonzero()[0])
         raise ValueError(
             f"{site} is NaN or infinite at position {position} of the text with ids "
-            f"{ids[row].tolist()[:8]}..."
+            f"{ids[row].tolist()[:8]}...; leave that text out, or load the model in float32 or "
+            "bfloat16"
         )
 
 

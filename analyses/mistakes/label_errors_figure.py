@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,8 @@ def draw(table: pd.DataFrame) -> go.Figure:
     figure.update_layout(height=760 if len(pairs) else 420, hovermode="closest", margin={"t": 100})
     figure.update_layout(legend={"y": 1.06})
     figure.update_annotations(x=0, xanchor="left", font_size=13)
+    if "layer" in sites:
+        mark_layers(figure, sites["layer"], "x")
     return themed(figure)
 
 

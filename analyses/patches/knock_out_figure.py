@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.patches.patching_figure import limit_of, shown
-from layerscope.theme import SEQUENCE, band, plain, themed
+from layerscope.theme import SEQUENCE, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,7 @@ def lines(table: pd.DataFrame) -> go.Figure:
     figure.add_hline(y=0, line={"width": 1, "dash": "dot", "color": "#7d7d7d"})
     figure.update_xaxes(title=f"{_window(table)}", dtick=_step(table))
     figure.update_yaxes(title=AXIS, tickformat=".0%")
+    mark_layers(figure, table["layer"])
     return themed(figure.update_layout(hovermode="closest", showlegend=True))
 
 
@@ -79,7 +80,7 @@ def token_map(table: pd.DataFrame) -> go.Figure:
         },
         height=max(300, 150 + 26 * len(tokens)),
     )
-    return themed(figure)
+    return themed(mark_layers(figure, table["layer"]))
 
 
 def _window(table: pd.DataFrame) -> str:

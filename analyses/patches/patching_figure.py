@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerscope.analyses.patches.patching_words import missing
-from layerscope.theme import plain, themed
+from layerscope.theme import mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ TITLES = {
 """What a kind of site is called above its map."""
 
 
+_SAID = {"share of logit diff": "share of the logit difference"}
 GAP, MARGINS = 96, 116
 """Pixels between two rows of maps, for the axis of one and the title of the other; and around all."""
 Panel = tuple[str, "pd.DataFrame"]
@@ -63,12 +64,14 @@ def grid(
         figure.add_trace(go.Heatmap(**_map(part)), **cell)
         _axes(figure, part, cell)
     limit = limit_of(pd.concat([part["value"] for _, part in panels]))
+    unit = str(panels[0][1]["unit"].iloc[0]).replace("_", " ")
     figure.update_layout(
         coloraxis={
             "cmin": -limit,
             "cmid": 0,
             "cmax": limit,
             "colorbar": {
+                "title": {"text": f"{_SAID.get(unit, unit)} restored", "side": "right"},
                 "tickformat": ".0%",
                 "lenmode": "pixels",
                 "len": inner + 20,
@@ -80,6 +83,8 @@ def grid(
         margin={"t": 64, "b": 52},
     )
     figure.update_annotations(font={"size": 13})
+    for (_, part), trace in zip(panels, figure.data, strict=True):
+        mark_layers(figure, part["layer"], trace.xaxis or "x")
     return figure, cells[len(panels) :]
 
 

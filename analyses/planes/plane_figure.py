@@ -44,6 +44,7 @@ def panels(table: pd.DataFrame, setting: str, clock: str, accuracy: dict[str, fl
             "text": _title(clock, str(chosen["estimator"].iloc[0])),
             "automargin": False,
             "y": 0.985,
+            "pad": {"t": 14},
             "yanchor": "top",
         },
         height=1080 if below else 680,

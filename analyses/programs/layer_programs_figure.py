@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerscope.analyses.programs.layer_programs_finding import each
-from layerscope.theme import COLORS, DASHES, themed
+from layerscope.theme import COLORS, DASHES, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +48,7 @@ def curves_and_blocks(table: pd.DataFrame) -> go.Figure:
     figure.update_layout(
         legend={"y": -0.22, "yanchor": "top"}, margin={"b": 96}, barmode="group", bargap=0.25
     )
+    mark_layers(figure, range(int(own["blocks"].max())), "x2")
     return themed(figure)
 
 

@@ -68,7 +68,9 @@ class ProgramSearch:
         from tqdm.auto import tqdm
 
         found: list[Searched] = []
-        with tqdm(total=len(self.targets), desc="programs", disable=not progress) as bar:
+        with tqdm(
+            total=len(self.targets), desc="programs", unit="prompt", disable=not progress
+        ) as bar:
             for batch in extended(self.prompts, self._answers(), max_rows):
                 found += self._batch(batch)
                 bar.update(len(batch.prompt))

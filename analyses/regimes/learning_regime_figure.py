@@ -91,7 +91,7 @@ def _layout(figure: go.Figure, places: dict[float, float], rows: int, height: in
         title="How far training has moved the network",
         height=height,
         hovermode="closest",
-        margin={"t": 110},
+        margin={"t": 136},
     )
     figure.update_annotations(x=0, xanchor="left", font_size=13)
 

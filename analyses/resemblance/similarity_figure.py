@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.analyses.resemblance.cells import MEASURES
-from layerscope.theme import SEQUENTIAL, plain, themed
+from layerscope.theme import SEQUENTIAL, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _ENDS = {"procrustes": 2.0, "shape_angle": 1.5708}
 """Distances have scales of their own; all others run from 0 to 1."""
 _SHORT = {"procrustes": "d²", "shape_angle": "angle"}
+_WRITTEN = 8
+"""Columns up to which the numbers stand in the cells."""
 
 
 def maps(table: pd.DataFrame) -> go.Figure:
@@ -39,7 +41,8 @@ def maps(table: pd.DataFrame) -> go.Figure:
         axis = scales.setdefault(scale, "coloraxis" + (str(len(scales) + 1) if scales else ""))
         figure.add_trace(_cells(table[table["measure"] == measure], column, axis), **place)
         left, below = _axes(table)
-        figure.update_xaxes(title=below, type="category", **place)
+        lowest = number + columns >= len(panels)
+        figure.update_xaxes(title=below if lowest else "", type="category", **place)
         figure.update_yaxes(title=left if place["col"] == 1 else "", type="category", **place)
     for number, (scale, axis) in enumerate(scales.items()):
         figure.update_layout({axis: _scale(scale, 1 - number * 250 / height)})
@@ -49,6 +52,12 @@ def maps(table: pd.DataFrame) -> go.Figure:
         height=height,
         margin={"t": 76, "r": 70},
     )
+    steps = table["part"].iloc[0] == "steps"
+    for letter, name in (("x", "other_"), ("y", "")):
+        if not (steps and letter == "x"):
+            first = table.drop_duplicates(f"{name}site")
+            axes = (f"{letter}{number or ''}" for number in (0, *range(2, len(panels) + 1)))
+            mark_layers(figure, first[f"{name}layer"], *axes, at=range(len(first)))
     return themed(figure)
 
 
@@ -81,6 +90,8 @@ def _cells(lines: pd.DataFrame, column: str, axis: str) -> go.Heatmap:
         customdata=hovers.to_numpy(),
         hovertemplate="%{customdata}<extra></extra>",
         coloraxis=axis,
+        texttemplate="%{z:.2f}" if len(order[0]) <= _WRITTEN else "",
+        textfont={"size": 11},
         xgap=1,
         ygap=1,
     )
@@ -136,7 +147,7 @@ def _scale(name: str, top: float) -> dict[str, Any]:
         "cmin": 0,
         "cmax": _ENDS.get(name, 1.0),
         "colorbar": {
-            "title": {"text": _SHORT.get(name, "")},
+            "title": {"text": _SHORT.get(name, "alike"), "font": {"size": 12}},
             "lenmode": "pixels",
             "len": 220,
             "y": top,

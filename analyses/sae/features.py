@@ -213,7 +213,7 @@ def _effects(
     stream = typical_stream(model, store)
     # Of a crosscoder, what is written at the last of its sites.
     decoder = sae.W_dec[:, -sae.parts[-1] :] if sae.parts else sae.W_dec
-    with tqdm(total=len(decoder), desc="logit effects", disable=not progress) as bar:
+    with tqdm(total=len(decoder), desc="logit effects", unit="latent", disable=not progress) as bar:
         effects = logit_effects(model, decoder, stream, keep=TOKENS, say=bar.update)
     return effect_columns(effects, table["mean_active"].tolist(), speller(model, tokenizer, store))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -125,6 +126,25 @@ class SAE(nn.Module):
         place += f" for {self.target}" if self.target != self.site else ""
         return f"SAE({self.activation}{kept}, {shape}{place})"
 
+    def _repr_html_(self) -> str:
+        from layerscope.notebook import card
+
+        active = f"{self.k} active per row" if self.k is not None else ""
+        architecture = str(self.about.get("architecture") or self.activation)
+        went = self.history.answer() if self.history is not None else ""
+        return card(
+            "SAE",
+            f"at {self.site}" if self.site else "",
+            [
+                architecture,
+                f"{self.d_in:,} -> {self.n_latents:,} latents -> {self.d_out:,}",
+                active,
+                f"for {self.target}" if self.target != self.site else "",
+            ],
+            f"<div>{escape(went)}</div>" * bool(went),
+            after="analyses.sae.evaluate(sae, store), analyses.sae.features(sae, store)",
+        )
+
     # What it does
 
     def pre(self, x: Tensor) -> Tensor:
@@ -163,7 +183,10 @@ class SAE(nn.Module):
     def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
         """Rows as the encoder wants them, and the shift and scale that undo it."""
         if x.shape[-1] != self.d_in:
-            raise ValueError(f"rows of width {x.shape[-1]} for {self!r}, which reads {self.d_in}")
+            raise ValueError(
+                f"rows of width {x.shape[-1]} for {self!r}, which reads {self.d_in}; give rows of "
+                f"{self.site or 'the site'} of the model that it was trained on"
+            )
         x = x.to(self.W_enc.dtype)
         if self.normalise == "layer_norm":
             shift = x.mean(-1, keepdim=True)

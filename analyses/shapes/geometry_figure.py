@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.curves import curve, interval
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +60,9 @@ def panels(table: pd.DataFrame) -> go.Figure:
         margin={"t": 200},  # the legend is six lines long on a narrow page
         legend={"y": 1.04, "yanchor": "bottom"},
     )
+    by_layer = table.loc[table["part"] == "measure", "layer"]
+    if by_layer.nunique() == lines["site"].nunique():
+        mark_layers(figure, by_layer, *("x", "x2", "x3", "x4", "x5"))
     return themed(figure)
 
 
@@ -164,7 +167,7 @@ def _ends(figure: go.Figure, lines: pd.DataFrame, sites: list[str], place: dict[
             "cmin": 0,
             "cmax": max(1, len(sites) - 1),
             "colorbar": {
-                "title": {"text": ""},
+                "title": {"text": "layer"},
                 "tickvals": [0, max(1, len(sites) - 1)],
                 "ticktext": ["first", "last"],
                 "len": 0.22,

@@ -41,10 +41,13 @@ class FfnSkipFinding(Finding):
         """Loss added against the share of MLPs skipped, for the policy and its control."""
         import plotly.graph_objects as go
 
-        from layerscope.theme import COLORS, DASHES, themed
+        from layerscope.theme import COLORS, DASHES, band, themed
 
         table = self.table.sort_values("share")
         figure = go.Figure()
+        if len(table) > 1 and table["ci_low"].notna().all():
+            ends = table["ci_low"], table["ci_high"]
+            figure.add_scatter(**band(table["share"], *ends, COLORS["value"]))
         for column, name in (("control", "control: as many at random"), ("value", "policy")):
             figure.add_scatter(
                 x=table["share"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,13 +44,13 @@ def curves_and_runs(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="layer", dtick=_tick(table), row=1, col=1)
     figure.update_yaxes(title="cosine of input and output", row=1, col=1)
     figure.update_layout(
-        title="How little each part turns the hidden state",
-        height=760 if mapped else 430,
+        title="",
+        height=720 if mapped else 390,
         hovermode="closest",
-        margin={"t": 96},  # title and two lines of legend, on a narrow page
+        margin={"t": 64},  # two lines of legend, on a narrow page
     )
     figure.update_annotations(x=0, xanchor="left", font_size=13)
-    return themed(figure)
+    return themed(mark_layers(figure, table["layer"]))
 
 
 def _curve(figure: go.Figure, lines: pd.DataFrame, name: str, color: str) -> None:
@@ -119,7 +119,7 @@ def _runs(runs: pd.DataFrame) -> go.Heatmap:
         autocolorscale=False,
         zmin=max(0.0, float(runs["value"].min())),
         zmax=1.0,
-        colorbar={"title": {"text": "cosine"}, "len": 0.42, "y": 0.2},
+        colorbar={"title": {"text": "cosine", "side": "right"}, "len": 0.42, "y": 0.2},
         xgap=1,
         ygap=1,
     )

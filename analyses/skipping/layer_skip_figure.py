@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,13 +56,14 @@ def curves_and_map(finding: SkipFinding) -> go.Figure:
     _map(figure, finding, rows, done)
     figure.update_layout(
         title="",
-        height=330 * len(panels) + 480,
+        height=250 * len(panels) + 440,
         hovermode="closest",
-        margin={"t": 100},
+        margin={"t": 84},
         legend={"y": 1.03},
     )
     figure.update_annotations(x=0, xanchor="left", font_size=14)
-    return themed(figure)
+    down = f"y{rows}"
+    return themed(mark_layers(mark_layers(figure, table["layer"]), table["layer"], down))
 
 
 def _curves(figure: go.Figure, lines: pd.DataFrame, row: int) -> None:
@@ -190,7 +191,12 @@ def _cells(finding: SkipFinding, key: tuple[str, str, str], *, visible: bool) ->
         autocolorscale=False,
         zmin=0,
         zmax=1,
-        colorbar={"title": {"text": "change"}, "tickformat": ".0%", "len": 0.4, "y": 0.2},
+        colorbar={
+            "title": {"text": "change", "side": "right"},
+            "tickformat": ".0%",
+            "len": 0.4,
+            "y": 0.2,
+        },
         visible=visible,
         xgap=1,
         ygap=1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import SEQUENTIAL, themed
+from layerscope.theme import SEQUENTIAL, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def windows_map(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title="blocks in the window", dtick=1)
     figure.update_layout(title="", height=640, margin={"t": 44})
     figure.update_annotations(x=0, xanchor="left", font_size=14)
-    return themed(figure)
+    return themed(mark_layers(figure, table["layer"]))
 
 
 def _cells(table: pd.DataFrame, column: str, *, bar: bool) -> go.Heatmap:
@@ -55,7 +55,7 @@ def _cells(table: pd.DataFrame, column: str, *, bar: bool) -> go.Heatmap:
         zmax=1,
         showscale=bar,
         colorbar={
-            "title": {"text": "KL, nats"},
+            "title": {"text": "KL, nats", "side": "right"},
             "tickvals": [-4, -3, -2, -1, 0, 1],
             "ticktext": ["0.0001", "0.001", "0.01", "0.1", "1", "10"],
         },

@@ -41,7 +41,10 @@ class Later:
         size = added[0].norm(dim=-1)
         lanes = lane[self.texts :: self.texts].tolist()
         if not bool(size.isfinite().all()):
-            raise ValueError(f"blocks.{block}.resid_post has NaN or infinite activations")
+            raise ValueError(
+                f"blocks.{block}.resid_post has NaN or infinite activations; load the model in "
+                "float32 or bfloat16"
+            )
         if lanes:
             change = (added[1:] - added[0]).norm(dim=-1) / size.clamp_min(SMALLEST)
             self._add(block, lanes, change)

@@ -27,7 +27,10 @@ def refuse_model(model: nn.Module, part: str) -> None:
             "such as model.get_encoder()"
         )
     if not found.blocks:
-        raise LookupError(f"no stack of blocks was found in {type(model).__name__}")
+        raise LookupError(
+            f"no stack of blocks was found in {type(model).__name__}; print(anatomy(model)) says what "
+            "was"
+        )
     if "input_ids" not in signature(model.forward).parameters:
         raise ValueError(
             f"{type(model).__name__} reads no tokens (its forward takes no input_ids), and this "
@@ -37,7 +40,10 @@ def refuse_model(model: nn.Module, part: str) -> None:
         i for i in range(len(found.blocks)) if f"blocks.{i}.{SITES[part]}" not in found.sites
     ]
     if lacking:
-        raise LookupError(f"blocks {lacking} of {type(model).__name__} have no {SITES[part]}")
+        raise LookupError(
+            f"blocks {lacking} of {type(model).__name__} have no {SITES[part]}; take part='block', or "
+            "see print(anatomy(model))"
+        )
 
 
 def chosen_texts(

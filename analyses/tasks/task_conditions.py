@@ -145,7 +145,10 @@ def _joint(
         if values is not None:
             present &= frame[name].isin(list(values))
     if not present.any():
-        raise ValueError(f"no row has all of {', '.join([*kept, *also])} as asked")
+        raise ValueError(
+            f"no row has all of {', '.join([*kept, *also])} as asked; store.finding() says which "
+            "values there are"
+        )
     unique = frame.loc[present, list(kept)].drop_duplicates()
     meaning = {
         ", ".join(f"{n}={v}" for n, v in zip(kept, one, strict=True)): one

@@ -8,7 +8,7 @@ import numpy as np
 
 from layerscope.analyses.material.curves import curve, interval
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,8 @@ def panels(table: pd.DataFrame) -> go.Figure:
     _curves(figure, table, places, ["mean_decoding", "shattering"], len(heights) - 1)
     _curves(figure, table, places, ["dimension"], len(heights))
     _layout(figure, places, len(heights), sum(heights) + 60 * len(heights))
+    lines = table.drop_duplicates("site")
+    mark_layers(figure, lines["layer"], at=[places[site][0] for site in lines["site"]])
     return themed(figure)
 
 

@@ -37,10 +37,15 @@ class Checkpoint:
         if isinstance(self.given, (str, Path)):
             return load_model(self.given)
         if isinstance(self.given, Store):
-            raise TypeError(f"{self.name} is a store, where a model is needed")
+            raise TypeError(
+                f"{self.name} is a store, where a model is needed; give the checkpoint's own folder"
+            )
         made = self.given()
         if not isinstance(made, nn.Module):
-            raise TypeError(f"the function for step {self.step:g} returned {type(made).__name__}")
+            raise TypeError(
+                f"the function for step {self.step:g} returned {type(made).__name__}; "
+                "it must return the nn.Module"
+            )
         return made
 
 

@@ -178,7 +178,9 @@ def _train_teams(
     from tqdm.auto import tqdm
 
     total = len(teams) * at[-1]
-    with tqdm(total=total, desc="epochs", disable=not progress, mininterval=0.5) as bar:
+    with tqdm(
+        total=total, desc="training", unit="epoch", disable=not progress, mininterval=0.5
+    ) as bar:
         work = partial(train, shape=shape, recipe=recipe, at=at, folder=folder, tick=bar.update)
         found = list(side_by_side(work, teams, item_bytes=1e6))
     return torch.cat(found, dim=1)

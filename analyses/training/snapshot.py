@@ -78,7 +78,9 @@ def look(
                 _score(found, output, labels[one.start : one.stop].to(device), loss)
     missed = [site for site, parts in found.activations.items() if not parts]
     if missed:
-        raise LookupError(f"the model ran, but never reached {', '.join(missed)}")
+        raise LookupError(
+            f"the model ran, but never reached {', '.join(missed)}; record only sites that it uses"
+        )
     return found
 
 

@@ -55,6 +55,20 @@ class TrainingRun(ABC):
     """Columns seed, step, split (``train`` or ``test``), loss (nats per row), accuracy."""
     notes: tuple[str, ...] = field(default=())
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__repr__ = TrainingRun.__repr__  # type: ignore[method-assign]  # @dataclass prints tensors
+
+    def __repr__(self) -> str:
+        from layerscope.analyses.training.run_text import describe
+
+        return describe(self)
+
+    def _repr_html_(self) -> str:
+        from layerscope.analyses.training.run_text import run_card
+
+        return run_card(self)
+
     @abstractmethod
     def activations(self, step: int, site: str) -> Tensor:
         """``[seeds, rows, width]`` float32: what every network has at `site` at `step`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log2
 from typing import TYPE_CHECKING, Any
 
-from layerscope.theme import COLORS, DASHES, band, plain, themed
+from layerscope.theme import COLORS, DASHES, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def layers_and_blocks(table: pd.DataFrame, best: str) -> go.Figure:
         margin={"t": 116},  # title and the lines of the legend on a narrow page
     )
     figure.update_annotations(x=0, xanchor="left", font_size=13)
-    return themed(figure)
+    return themed(mark_layers(figure, whole["layer"], "x", at=range(len(whole))))
 
 
 def _ticks(whole: pd.DataFrame) -> list[str]:

@@ -74,7 +74,10 @@ def orders(
         raise ValueError(f"fractions must ascend from above 0 to 1, got {tuple(fractions)}")
     sizes = np.bincount(groups)
     if len(sizes) < 2:
-        raise ValueError("a code needs two groups or more: one to learn from, one to send")
+        raise ValueError(
+            "a code needs two groups or more: one to learn from, one to send; read the data with "
+            "another group=, or take more of it"
+        )
     generator = np.random.default_rng(seed)
     return [_order(groups, sizes, fractions, generator) for _ in range(count)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from layerscope.theme import COLORS, DASHES, band, plain, themed
+from layerscope.theme import COLORS, DASHES, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def curves(
         margin={"t": 116},  # title and the lines of the legend on a narrow page
         height=480,
     )
-    return themed(figure)
+    return themed(mark_layers(figure, table["layer"], at=range(len(table))))
 
 
 def layer_ticks(table: pd.DataFrame) -> list[str]:

@@ -90,7 +90,10 @@ def _matched(
     wide = frame.pivot(index=pair, columns=side, values="number").reindex(columns=list(sides))
     whole = wide.dropna()
     if not len(whole):
-        raise ValueError(f"no {pair} has both sides, {sides[0]!r} and {sides[1]!r}")
+        raise ValueError(
+            f"no {pair} has both sides, {sides[0]!r} and {sides[1]!r}; the two texts of a pair need "
+            "the same value there"
+        )
     if len(whole) < len(wide):
         notes.append(f"{len(wide) - len(whole):,} of {len(wide):,} pairs lack a side: left out")
     return whole.to_numpy().astype(np.int64)

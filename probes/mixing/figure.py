@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.probes.contrast.figure import layer_ticks
-from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
+from layerscope.theme import COLORS, DASHES, SEQUENCE, band, mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def weights_and_scores(table: pd.DataFrame) -> go.Figure:
         # Between the panels, where it belongs to the lower one.
         legend={"y": 0.44, "yanchor": "bottom"},
     )
-    return themed(figure)
+    return themed(mark_layers(figure, layers["layer"], at=range(len(layers))))
 
 
 def _weights(layers: pd.DataFrame) -> go.Bar:
@@ -132,7 +132,8 @@ def poolings(table: pd.DataFrame) -> go.Figure:
 
     figure = go.Figure()
     names = list(dict.fromkeys(table["pooling"]))
-    ticks = layer_ticks(table[table["pooling"] == names[0]].reset_index(drop=True))
+    first = table[table["pooling"] == names[0]].reset_index(drop=True)
+    ticks = layer_ticks(first)
     x = list(range(len(ticks)))
     for number, name in enumerate(names):
         lines, color = table[table["pooling"] == name], _HUES[number % len(_HUES)]
@@ -155,7 +156,7 @@ def poolings(table: pd.DataFrame) -> go.Figure:
         height=500,
         margin={"t": 116},  # title and the lines of the legend on a narrow page
     )
-    return themed(figure)
+    return themed(mark_layers(figure, first["layer"], at=x))
 
 
 def _pooling(lines: pd.DataFrame, x: list[int], name: str, color: str) -> go.Scatter:

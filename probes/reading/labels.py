@@ -71,14 +71,19 @@ def read_values(
     if task not in (None, "class", "number"):
         raise ValueError(f"task must be 'class' or 'number', got {task!r}")
     if task == "number" and not numeric:
-        raise ValueError(f"label {name!r} holds {values.iloc[0]!r}, which is no number")
+        raise ValueError(
+            f"label {name!r} holds {values.iloc[0]!r}, which is no number; read it with task='class'"
+        )
     if task == "number" or (task is None and numeric and not _few(values, name, notes)):
         numbers = values.to_numpy(dtype=np.float64)
         _check_numbers(numbers, name)
         return "number", numbers, ()
     codes, classes = pd.factorize(values, sort=True)
     if len(classes) < 2:
-        raise ValueError(f"every row has {name} {classes[0]!r}: a probe needs at least two classes")
+        raise ValueError(
+            f"every row has {name} {classes[0]!r}: a probe needs at least two classes; take more of "
+            "the data, or another label"
+        )
     return "class", np.asarray(codes, dtype=np.int64), tuple(classes.tolist())
 
 
@@ -98,4 +103,7 @@ def _check_numbers(numbers: NDArray[np.float64], name: str) -> None:
     if not np.isfinite(numbers).all():
         raise ValueError(f"label {name!r} has infinite values; leave those rows out")
     if numbers.min() == numbers.max():
-        raise ValueError(f"every row has {name} {numbers[0]:g}: there is nothing to predict")
+        raise ValueError(
+            f"every row has {name} {numbers[0]:g}: there is nothing to predict; take more of the "
+            "data, or another label"
+        )

@@ -113,7 +113,10 @@ def labelled(frame: pd.DataFrame, name: str, notes: list[str]) -> NDArray[np.int
     present = frame[name].notna().to_numpy()
     kept = np.flatnonzero(present)
     if not len(kept):
-        raise ValueError(f"label {name!r} is missing on all {len(frame):,} rows")
+        raise ValueError(
+            f"label {name!r} is missing on all {len(frame):,} rows; store.finding() says which "
+            "labels have values"
+        )
     if len(kept) < len(frame):
         notes.append(f"{len(frame) - len(kept):,} of {len(frame):,} rows have no {name}: left out")
     return kept

@@ -88,7 +88,10 @@ def texts_of(store: Store, label: str | None, also: Sequence[str] = ()) -> Texts
     whole = _constant(frame[kept], codes, name)
     there = whole[name].notna().to_numpy()
     if not there.any():
-        raise ValueError(f"label {name!r} is missing on all {len(there):,} texts")
+        raise ValueError(
+            f"label {name!r} is missing on all {len(there):,} texts; store.finding() says which "
+            "labels have values"
+        )
     notes: tuple[str, ...] = ()
     if not there.all():
         missing = int((~there).sum())

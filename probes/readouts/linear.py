@@ -48,5 +48,8 @@ class LinearReadout(Readout):
     def probabilities(self, x: Tensor) -> Tensor:
         """``[..., classes]``, rows sum to 1."""
         if not self.classes:
-            raise ValueError(f"a readout of the number {self.label!r} has no probabilities")
+            raise ValueError(
+                f"a readout of the number {self.label!r} has no probabilities; predict(x) gives the "
+                "number"
+            )
         return self(x).softmax(-1)

@@ -44,6 +44,20 @@ class Readout(ABC):
     about: dict[str, Any] = field(default_factory=dict)
     """Rows, store key and the like, as JSON values."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__repr__ = Readout.__repr__  # type: ignore[method-assign]  # @dataclass prints tensors
+
+    def __repr__(self) -> str:
+        of = f" of {self.label}" if self.label else ""
+        at = f" at {self.site}" if self.site else ""
+        classes = ", ".join(map(str, self.classes[:6])) + ", ..." * (len(self.classes) > 6)
+        told = f"{len(self.classes)} classes ({classes})" if self.classes else "a number"
+        return (
+            f"{type(self).__name__}{of}{at}: width {self.width} -> {told}\n"
+            "  next: readout.predict(x), x of shape [..., width]; readout.save(path)"
+        )
+
     @property
     @abstractmethod
     def width(self) -> int:
@@ -58,7 +72,8 @@ class Readout(ABC):
         if x.shape[-1] != self.width:
             raise ValueError(
                 f"this readout was trained at width {self.width}"
-                f"{f' ({self.site})' if self.site else ''}, got {list(x.shape)}"
+                f"{f' ({self.site})' if self.site else ''}, got {list(x.shape)}; give [..., {self.width}] "
+                "of the site and model that it was trained on"
             )
 
     def predict(self, x: Tensor) -> Any:
@@ -113,6 +128,8 @@ class Readout(ABC):
         home, name = _HOME[words.pop("kind")]
         found = getattr(import_module(f"layerscope.probes.readouts.{home}"), name)
         if not issubclass(found, cls):
-            raise ValueError(f"{path} holds a {name}, not a {cls.__name__}")
+            raise ValueError(
+                f"{path} holds a {name}, not a {cls.__name__}; Readout.load reads any of them"
+            )
         made: Self = found(**tensors, **words | {"classes": tuple(words["classes"])})
         return made

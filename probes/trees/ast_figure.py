@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layerscope.probes.trees.layer_lines import axis, layer_lines
-from layerscope.theme import plain, themed
+from layerscope.theme import mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,4 +47,4 @@ def two_curves(every: pd.DataFrame, inner: pd.DataFrame) -> go.Figure:
         margin={"t": 120},
         legend={"y": 1.06},
     )
-    return themed(figure)
+    return themed(mark_layers(figure, every["layer"]))

@@ -98,7 +98,9 @@ def _from_heads(store: Store, max_words: int, seed: int) -> Parses:
     trees = forest(store, max_words=max_words, seed=seed)
     long = np.array([len(heads) >= LEAST for heads in trees.heads])
     if not long.any():
-        raise ValueError(f"no sentence has {LEAST} words")
+        raise ValueError(
+            f"no sentence has {LEAST} words; a tree needs that many, take longer texts"
+        )
     words = trees.words.only(long)
     frame = store.rows
     notes = list(trees.notes)

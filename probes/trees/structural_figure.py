@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.probes.trees.arcs import draw_arcs
 from layerscope.probes.trees.layer_lines import axis, layer_lines
-from layerscope.theme import plain, themed
+from layerscope.theme import mark_layers, plain, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def curves_and_arcs(lines: pd.DataFrame, words: pd.DataFrame) -> go.Figure:
         margin={"t": 110},
         legend2={"orientation": "h", "x": 0, "y": 0.36, "yanchor": "bottom"},
     )
-    return themed(figure)
+    return themed(mark_layers(figure, lines["layer"], "x"))
 
 
 def _caption(words: pd.DataFrame) -> dict[str, Any]:

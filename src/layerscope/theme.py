@@ -7,6 +7,7 @@ hues that keep a contrast of 3:1 on both backgrounds; dashes repeat the message 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -87,6 +88,40 @@ def template(*, dark: bool = False) -> dict[str, Any]:
             "bar": [{"marker": {"line": {"width": 0}}} | _bar_text(dark)],
         },
     }
+
+
+def mark_layers(
+    figure: go.Figure, layers: Iterable[Any], *axes: str, at: Iterable[float] | None = None
+) -> go.Figure:
+    """Say where a figure's layers are, so that a report can show one layer in all its figures.
+
+    It is kept in `figure.layout.meta["layers"]`: for each axis ``[[layer, place], ...]``.
+
+    Args:
+        figure: Is changed, and returned.
+        layers: Block numbers, -1 for `embed`, as in a table's column ``layer``; repeats do no harm.
+            What has no layer (NaN) is left out; without `at` it means that nothing is marked, as
+            figures then count their sites instead.
+        axes: Such as ``"x"`` or ``"y2"``, or ``"slider"``; none given: every x axis of the figure.
+        at: Coordinates in the same order; None: the block numbers themselves. Categories and steps
+            of a slider are counted from 0.
+    """
+    import pandas as pd
+
+    numbers = list(layers)
+    places = numbers if at is None else list(at)
+    known = [not pd.isna(number) for number in numbers]
+    if at is None and not all(known):
+        return figure
+    pairs = {
+        (int(number), float(place))
+        for number, place, is_layer in zip(numbers, places, known, strict=True)
+        if is_layer
+    }
+    meta = dict(figure.layout.meta or {})
+    every = axes or [axis.plotly_name.replace("axis", "") for axis in figure.select_xaxes()]
+    marks = {axis: [list(pair) for pair in sorted(pairs)] for axis in every or ["x"]}
+    return figure.update_layout(meta=meta | {"layers": meta.get("layers", {}) | marks})
 
 
 def faded(color: str, opacity: float) -> str:
@@ -180,4 +215,9 @@ def _bar_text(dark: bool) -> dict[str, Any]:
 
 
 def _colorbar(colors: dict[str, str]) -> dict[str, Any]:
-    return {"outlinewidth": 0, "thickness": 12, "tickfont": {"color": colors["muted"]}}
+    return {
+        "outlinewidth": 0,
+        "thickness": 12,
+        "tickfont": {"color": colors["muted"]},
+        "title": {"font": {"size": 13}},  # plotly's own is larger than that of the axes
+    }

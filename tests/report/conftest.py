@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from selenium import webdriver
+from tests.report.pages import FLAGS
 
 from layerscope.finding import Finding, Provenance
-from layerscope.theme import COLORS, DASHES, faded
+from layerscope.report import report
+from layerscope.theme import COLORS, DASHES, faded, mark_layers
 
 PROVENANCE = Provenance(
     model="LlamaForCausalLM, 292,800 parameters",
@@ -54,7 +61,8 @@ class Curve(Finding):
         for name, role in (("value", "value"), ("null_mean", "control"), ("baseline", "baseline")):
             style = {"color": COLORS[role], "dash": DASHES[role]}
             figure.add_scatter(x=t["layer"], y=t[name], name=name, line=style)
-        return figure.update_layout(xaxis_title="layer", yaxis_title="accuracy")
+        figure.update_layout(xaxis_title="layer", yaxis_title="accuracy")
+        return mark_layers(figure, t["layer"])
 
 
 class Bars(Finding):
@@ -76,7 +84,8 @@ class Heat(Finding):
 
     def figure(self) -> go.Figure:
         wide = self.table.pivot(index="layer", columns="other", values="cka")
-        return go.Figure(go.Heatmap(z=wide.to_numpy(), x=wide.columns, y=wide.index))
+        figure = go.Figure(go.Heatmap(z=wide.to_numpy(), x=wide.columns, y=wide.index))
+        return mark_layers(figure, wide.columns, "x", "y")
 
 
 class Tree(Finding):
@@ -149,3 +158,26 @@ def tree() -> Tree:
 def findings() -> list[Finding]:
     """One of each shape: a tree, a curve with a band, bars and a heat map."""
     return [tree(), curve(), bars(), heat()]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        missing = "chromium and chromedriver are not installed: the report cannot be looked at"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def path(findings: list[Finding], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(findings, tmp_path_factory.mktemp("page") / "report.html")

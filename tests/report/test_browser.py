@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,23 +13,13 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from tests.report.pages import opened, prefer, script, wait_for_dress
 
 from layerscope.finding import Finding, Provenance
 from layerscope.report import report
 from layerscope.theme import SURFACES
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = "</script><img src=x onerror='window.hurt=1'><a href='javascript:window.hurt=1'>a</a>"
-NEWEST = "document.documentElement.dataset.drawn"
 
 
 class Hostile(Finding):
@@ -75,64 +62,9 @@ class Moving(Finding):
         return go.Figure(points(0), frames=frames).update_layout(sliders=[{"steps": steps}])
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        missing = "chromium and chromedriver are not installed: the report cannot be looked at"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
-
-
-@pytest.fixture(scope="module")
-def path(findings: list[Finding], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return report(findings, tmp_path_factory.mktemp("page") / "report.html")
-
-
 @pytest.fixture
 def page(browser: webdriver.Chrome, path: Path) -> webdriver.Chrome:
     return opened(browser, path)
-
-
-def opened(
-    browser: webdriver.Chrome, path: Path, *, width: int = 1280, dark: bool = False
-) -> webdriver.Chrome:
-    """The page, freshly loaded and fully drawn, in a window of this width."""
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width < 500})
-    # Moving pages cannot be clicked: this reader prefers that nothing moves.
-    prefer(browser, color_scheme="dark" if dark else "light", reduced_motion="reduce")
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(path.as_uri())
-    wait_for_dress(browser, "dark" if dark else "light")
-    return browser
-
-
-def prefer(browser: webdriver.Chrome, **preferences: str) -> None:
-    features = [
-        {"name": f"prefers-{name.replace('_', '-')}", "value": value}
-        for name, value in preferences.items()
-    ]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def wait_for_dress(browser: webdriver.Chrome, dress: str) -> None:
-    WebDriverWait(browser, 20).until(lambda b: b.execute_script(f"return {NEWEST}") == dress)
-
-
-def script(browser: webdriver.Chrome, code: str) -> Any:
-    return browser.execute_script(f"return {code}")  # type: ignore[no-untyped-call]
 
 
 def tick_color(browser: webdriver.Chrome) -> str:
@@ -265,8 +197,9 @@ def test_the_keyboard_reaches_contents_button_and_tables(page: webdriver.Chrome)
         reached.append(focused(page))
     assert reached[0] == "Skip to the findings"
     assert reached[1] == "Switch to dark colours"
-    assert reached[2] == "What is this model made of?"
-    assert reached[3] == "At which layer can the word class be read off?"
+    assert reached[2].startswith("What is this model made of?")
+    assert reached[3].startswith("At which layer can the word class be read off?")
+    assert reached[6] == "all"
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert script(page, outline) == "solid"
 
@@ -333,11 +266,13 @@ def test_text_columns_sort_by_text(page: webdriver.Chrome) -> None:
     assert [row.text.split()[0] for row in rows] == ["NOUN", "PUNCT", "VERB", "X"]
 
 
-def test_paper_is_light_unfolded_and_fits(browser: webdriver.Chrome, path: Path) -> None:
+def test_paper_is_light_tells_sources_and_fits(browser: webdriver.Chrome, path: Path) -> None:
     page = opened(browser, path, dark=True)
     page.execute_script("dispatchEvent(new Event('beforeprint'))")
     wait_for_dress(page, "light")
-    assert script(page, "document.querySelectorAll('details:not([open])').length") == 0
+    folded = "document.querySelectorAll('details:not([open])')"
+    assert script(page, f"[...{folded}].every(d => !d.classList.contains('source'))")
+    assert script(page, f"{folded}.length") == 4, "tables print where the reader has opened them"
     widths = script(page, "[...document.querySelectorAll('.main-svg')].map(svg => svg.clientWidth)")
     assert max(widths) <= 700
 

@@ -8,7 +8,9 @@ STYLE = """
 .latents .find label { font-size: 0.94rem; font-weight: 600; }
 .latents .find input { font: inherit; color: inherit; padding: 0.35rem 0.6rem; background: transparent; border: 1px solid var(--muted, #7d7d7d); border-radius: 6px; }
 .latents .find output { min-height: 1.6em; color: var(--muted, inherit); font-size: 0.94rem; }
-.latents dl { max-width: 52rem; }
+.latents dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: 0.3rem 1.5rem; max-width: 52rem; margin: 0.3rem 0 0; font-size: 0.94rem; }
+.latents dt { color: var(--muted, inherit); }
+.latents dd { margin: 0; }
 .latents dd b { font-weight: 600; }
 .latents q { padding: 0 0.15em; background: var(--raised, #7d7d7d33); border-radius: 3px; quotes: none; white-space: pre-wrap; }
 .latents .columns { display: grid; gap: 0.4rem 2.2rem; }

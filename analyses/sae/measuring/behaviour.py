@@ -90,7 +90,10 @@ def behaviour(
     clean, counts = np.zeros(texts.n_groups), np.zeros(texts.n_groups)
     loss = np.zeros((len(replacements), texts.n_groups))
     divergence = np.zeros_like(loss)
-    with undisturbed(model), tqdm(total=len(texts), desc="behaviour", disable=not progress) as bar:
+    with (
+        undisturbed(model),
+        tqdm(total=len(texts), desc="behaviour", unit="text", disable=not progress) as bar,
+    ):
         for index, ids in texts.batches(_tokens(model)):
             ordinary = ~torch.isin(ids, special)
             counted = ordinary[:, :-1] & ordinary[:, 1:]

@@ -78,7 +78,10 @@ class MeasuredRows:
             if self.store is not None:
                 line = self.store.rows.iloc[row]
                 place = f" (text {line['text']}, position {line['position']})"
-            raise ValueError(f"{site or 'the data'}: row {row:,}{place} is NaN or infinite")
+            raise ValueError(
+                f"{site or 'the data'}: row {row:,}{place} is NaN or infinite; leave it out, or run "
+                "the model in float32 or bfloat16"
+            )
         return found
 
 

@@ -92,7 +92,7 @@ def accumulated(
     sae = candidates["sae"]
     shown = drawn(np.arange(len(rows)), POINTS, seed)
     dense, sparse = [], []
-    with tqdm(total=len(rows), desc="rows", disable=not progress) as bar:
+    with tqdm(total=len(rows), desc="measure", unit="row", disable=not progress) as bar:
         for part, x, y, groups in rows.blocks(sae.n_latents, sae.W_enc.device):
             for name, one in candidates.items():
                 codes = one.encode(x)

@@ -1,10 +1,12 @@
-"""A plotly figure as data for a page: thinned, measured and described in words."""
+"""A plotly figure as data for a page: thinned, measured, captioned and described in words."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +14,11 @@ if TYPE_CHECKING:
 
 FIGURE_BYTES = 1_000_000
 """One figure's JSON; more makes a page slow to open and a report too large to mail."""
+
+HEIGHT = 420
+"""Pixels of a figure that states none."""
+TITLE_HEIGHT = 32
+"""Pixels that plotly keeps for a title, and that the caption of the page gives back."""
 
 _KINDS = {
     "scatter": "line or point series",
@@ -59,6 +66,31 @@ def described(body: dict[str, Any]) -> str:
     names = list(dict.fromkeys(str(trace["name"]) for trace in drawn if trace.get("name")))
     named = f" ({', '.join(names[:6])}{', …' if len(names) > 6 else ''})" if names else ""
     return f"Figure: {parts}{named}{_axes(body['layout'])}."
+
+
+def captioned(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The figure without its title, and the lines of the title as text.
+
+    A page writes it above the figure, where it wraps on a phone and meets neither legend nor
+    buttons. What the title took comes off the margin and the height.
+
+    >>> captioned({"data": [], "layout": {"title": {"text": "<b>a</b> &lt;s&gt;<br>c"}}})[1]
+    ('a <s>', 'c')
+    """
+    layout = dict(body["layout"])
+    title = layout.pop("title", None) or {}
+    lines = (_text(line) for line in re.split(r"<br */?>", title.get("text") or ""))
+    told = tuple(line for line in lines if line)
+    margin = layout.get("margin", {})
+    if told and "t" in margin:
+        layout["margin"] = margin | {"t": max(0, margin["t"] - TITLE_HEIGHT)}
+        layout["height"] = (layout.get("height") or HEIGHT) - TITLE_HEIGHT
+    return body | {"layout": layout}, told
+
+
+def _text(markup: str) -> str:
+    """What plotly's markup says, without it."""
+    return unescape(re.sub(r"<[^>]*>", "", markup)).strip()
 
 
 def _axes(layout: dict[str, Any]) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from layerscope.finding import Finding, Provenance
-from layerscope.report.figures import described, embedded
-from layerscope.report.tables import TableView, view
+from layerscope.report import scripts
+from layerscope.report.layers import named, union
+from layerscope.report.sections import Section, sections_of
+from layerscope.report.summary import grouped
 from layerscope.saved import write_whole
 from layerscope.theme import CONFIG, template
 
@@ -22,36 +19,20 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 HERE = Path(__file__).parent
-REPORT_BYTES = 8_000_000
-"""A report is mailed; plotly itself takes 4.8 MB of this."""
+REPORT_BYTES = 10_000_000
+"""A report is mailed; plotly itself takes 2.0 MB of this."""
 TITLE = "What the hidden layers know"
-
-
-@dataclass(frozen=True)
-class Section:
-    """One finding, as the page shows it."""
-
-    anchor: str
-    question: str
-    detail: str
-    """The settings that tell it from other findings with the same question."""
-    answer: str
-    figure: dict[str, Any]
-    page: str
-    """What the finding shows under its figure, as HTML."""
-    alternative: str
-    """The figure in words."""
-    height: int
-    """Pixels to keep free for the figure, so that nothing jumps when it is drawn."""
-    table: TableView
-    notes: tuple[str, ...]
-    provenance: Provenance
+STRIP_LABELS = {"wide": 18, "narrow": 11}
+"""Layers of the strip that have their name written on them, on a wide page and on a phone."""
 
 
 def report(
     findings: Finding | Iterable[Finding], path: str | Path, *, title: str | None = None
 ) -> Path:
     """Write the findings, in the order given, as one HTML file that works offline.
+
+    Findings of one question and the same settings, but of different models, share a section: figures
+    beside each other, differences first.
 
     Args:
         findings: Of any kind. `anatomy(model).finding()`, `store.finding()` and
@@ -64,7 +45,7 @@ def report(
 
     Raises:
         TypeError: one of the findings is something else.
-        ValueError: there are none, one cannot draw itself, or the file would pass 8 MB; the
+        ValueError: there are none, one cannot draw itself, or the file would pass 10 MB; the
             message names the finding.
     """
     # Tokens can hold halves of characters, which no file can: those are written as \\udXXX.
@@ -79,31 +60,30 @@ def to_html(findings: Finding | Iterable[Finding], *, title: str | None = None) 
     """The whole page as a string; the same findings give the same string, at any time.
 
     Raises:
-        TypeError, ValueError: as `report`.
+        TypeError: as `report`.
+        ValueError: as `report`.
     """
-    from plotly.offline import get_plotlyjs
-
     given = _checked(findings)
-    details = _details(given)
-    sections = [
-        _section(finding, number, detail)
-        for number, (finding, detail) in enumerate(zip(given, details, strict=True), 1)
-    ]
-    scripts = {"plotly": get_plotlyjs(), "page": (HERE / "report.js").read_text("utf-8")}
+    sections = sections_of(given)
+    plotly, plotly_hash = scripts.plotly()
+    own = scripts.own()
     page = (
         _environment()
         .get_template("report.html")
         .render(
             title=title or TITLE,
             sections=sections,
+            groups=grouped(sections),
+            layers=_strip(sections),
             facts=_facts([finding.provenance for finding in given]),
             dress={
                 "templates": {"light": template(), "dark": template(dark=True)},
                 "config": CONFIG,
             },
             style=(HERE / "report.css").read_text("utf-8"),
-            scripts=scripts,
-            hashes=[_hash(text) for text in scripts.values()],
+            plotly=plotly,
+            script=own,
+            hashes=[plotly_hash, scripts.hash_of(own)],
         )
     )
     _check_size(page, sections)
@@ -122,63 +102,54 @@ def _checked(findings: Finding | Iterable[Finding]) -> list[Finding]:
     return given
 
 
-def _details(findings: list[Finding]) -> list[str]:
-    """For each finding, its model and parameters where findings of the same question differ."""
-    alike: dict[str, list[dict[str, Any]]] = {}
-    for finding in findings:
-        alike.setdefault(finding.question, []).append(_asked(finding))
-    return [_difference(_asked(f), alike[f.question]) for f in findings]
-
-
-def _asked(finding: Finding) -> dict[str, Any]:
-    return {"model": finding.provenance.model, **finding.provenance.parameters}
-
-
-def _difference(mine: dict[str, Any], all_of_them: list[dict[str, Any]]) -> str:
-    differing = (
-        f"{name}: {value}"
-        for name, value in mine.items()
-        if isinstance(value, str | int | float)
-        and value != ""
-        and not name.startswith("layer_evaluations")  # what it cost is not what was asked
-        and any(other.get(name) != value for other in all_of_them)
-    )
-    return ", ".join(islice(differing, 3))
-
-
-def _section(finding: Finding, number: int, detail: str) -> Section:
-    name = f"finding {number} ({type(finding).__name__}: {finding.question})"
-    try:
-        figure, thinning = embedded(finding.figure())
-        answer = finding.answer()
-        page = finding.page()
-    except Exception as error:
-        raise ValueError(f"{name} cannot be shown: {error}") from error
-    return Section(
-        anchor=f"{number}-{_slug(f'{finding.question} {detail}')}",
-        question=finding.question,
-        detail=detail,
-        answer=answer,
-        figure=figure,
-        page=page,
-        alternative=f"{answer} {described(figure)}",
-        height=int(figure["layout"].get("height") or 420),
-        table=view(finding.table),
-        notes=(*finding.notes, *filter(None, [thinning])),
-        provenance=finding.provenance,
-    )
+def _strip(sections: Sequence[Section]) -> list[dict[str, object]]:
+    """The layers to choose from, with their names and where these are written; none below two."""
+    layers = union(section.layers for section in sections)
+    if len(layers) < 2 or not any(panel.marked for s in sections for panel in s.panels):
+        return []
+    steps = {page: -(-len(layers) // most) for page, most in STRIP_LABELS.items()}
+    return [
+        {
+            "layer": layer,
+            "label": "embed" if layer < 0 else layer,
+            "name": named(layer),
+            "written": " ".join(page for page, step in steps.items() if place % step == 0),
+        }
+        for place, layer in enumerate(layers)
+    ]
 
 
 def _facts(sources: list[Provenance]) -> dict[str, str]:
     """The line under the title: what all of it is about, and when it was computed."""
     dates = sorted(source.created[:10] for source in sources if source.created)
     found = {
-        "Model": _listed(source.model for source in sources),
-        "Data": _listed(source.data for source in sources),
+        "Model": _listed(_without_folders(source.model) for source in sources),
+        "Data": _listed(_data(source.data for source in sources)),
         "Computed": " to ".join(dict.fromkeys(dates[:1] + dates[-1:])),
         "layerscope": _listed(source.versions.get("layerscope", "") for source in sources),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _data(told: Iterable[str]) -> list[str]:
+    """Each name once: which part of it a finding has read stands in its own provenance.
+
+    >>> _data(["books[:60], 8 windows", "books, 900 tokens", "poems, 3 texts"])
+    ['books', 'poems, 3 texts']
+    """
+    parts: dict[str, set[str]] = {}
+    for text in told:
+        parts.setdefault(re.split(r"\[|[,:] \d", text)[0], set()).add(text)
+    return [name if len(every) > 1 else every.pop() for name, every in parts.items()]
+
+
+def _without_folders(model: str) -> str:
+    """The end of a path is enough of it up here.
+
+    >>> _without_folders("GPT2LMHeadModel at /data/books/step8, 940,800 parameters")
+    'GPT2LMHeadModel at books/step8, 940,800 parameters'
+    """
+    return re.sub(r"(?<= at )\S*/(?=[^/\s]+/[^/\s]+)", "", model)
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -189,30 +160,17 @@ def _listed(values: Iterable[str]) -> str:
     return "; ".join(told[:3]) + more
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"\W+", "-", text.lower()).strip("-")[:60]
-
-
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _check_size(page: str, sections: list[Section]) -> None:
+def _check_size(page: str, sections: Sequence[Section]) -> None:
     size = len(page.encode("utf-8", "backslashreplace"))
     if size <= REPORT_BYTES:
         return
-    sizes = {
-        f"{s.question} {s.detail}".strip(): len(json.dumps(s.figure))
-        + len(s.page)
-        + len(s.table.csv)
-        for s in sections
-    }
-    largest = sorted(sizes, key=lambda question: -sizes[question])[:3]
-    named = "; ".join(f"{question} ({sizes[question] / 1e6:.1f} MB)" for question in largest)
+    largest = sorted(sections, key=lambda section: -section.bytes)[:3]
+    told = "; ".join(
+        f"{f'{one.question} {one.detail}'.strip()} ({one.bytes / 1e6:.1f} MB)" for one in largest
+    )
     raise ValueError(
         f"the report would take {size / 1e6:.1f} MB, more than {REPORT_BYTES / 1e6:.0f} MB; "
-        f"write several reports. The largest findings: {named}"
+        f"write several reports. The largest findings: {told}"
     )
 
 

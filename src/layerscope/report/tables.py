@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,18 @@ class TableView:
     """Rows of the whole table; more than `rows` where it was capped."""
     csv: str
     """The whole table as a `data:` link; empty where it is larger than `CSV_BYTES`."""
+    layers: tuple[tuple[int, ...], ...] = ()
+    """For each row the layers it is about; empty where no row is about one."""
 
 
-def view(table: pd.DataFrame) -> TableView:
+def view(table: pd.DataFrame, layers: Sequence[tuple[int, ...]] = ()) -> TableView:
     """The table's index, unless it only counts rows, and its columns, ready to print.
 
     A column of long lists is left out: no cell can show it, and the saved finding holds it.
+
+    Args:
+        table: Of any length; `ROWS` rows are shown.
+        layers: For each row the layers that it is about.
     """
     frame = _readable(_with_named_index(table))
     shown = frame.iloc[:ROWS]
@@ -54,7 +60,7 @@ def view(table: pd.DataFrame) -> TableView:
     )
     cells = [_texts(shown.iloc[:, i]) for i in range(shown.shape[1])]
     rows = tuple(zip(*cells, strict=True)) if cells else ()
-    return TableView(columns, rows, len(frame), _csv_link(frame))
+    return TableView(columns, rows, len(frame), _csv_link(frame), tuple(layers)[:ROWS])
 
 
 def digits(largest: float) -> int:
