@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from layerscope import analyses as analyses
+    from layerscope.calibration import calibrate as calibrate
     from layerscope.corpus import Corpus as Corpus
     from layerscope.corpus import Samples as Samples
     from layerscope.corpus import read as read
@@ -32,6 +33,7 @@ _HOME = {
     "Samples": "layerscope.corpus",
     "Store": "layerscope.store",
     "anatomy": "layerscope.hooks.anatomy",
+    "calibrate": "layerscope.calibration",
     "capture": "layerscope.hooks.capture",
     "edit": "layerscope.hooks.edits",
     "extract": "layerscope.hooks.extract",
@@ -56,6 +58,7 @@ __all__ = [  # noqa: RUF022  (the order of use)
     "record",
     "analyses",
     "report",
+    "calibrate",
     "load_model",
     "Anatomy",
     "Corpus",

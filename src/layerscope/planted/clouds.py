@@ -17,6 +17,22 @@ def gaussian(rows: int, variances: Tensor, *, mean: float = 0.0, seed: int = 0) 
     return found
 
 
+def exactly_white(rows: int, features: int, *, seed: int = 0) -> Tensor:
+    """Rows ``[rows, features]`` whose mean is 0 and whose covariance is the identity, exactly.
+
+    Drawn as normal rows, then centred and made orthonormal: what is said of their second moments
+    holds without any sampling error.
+
+    Raises:
+        ValueError: not more rows than features.
+    """
+    if rows <= features:
+        raise ValueError(f"{rows} rows cannot be white in {features} features: give more rows")
+    drawn = _normal(rows, features, seed)
+    white: Tensor = torch.linalg.qr(drawn - drawn.mean(0))[0] * (rows - 1) ** 0.5
+    return white
+
+
 def power_law(features: int, exponent: float = 1.0) -> Tensor:
     """Variances ``i**-exponent``, i from 1."""
     ranks: Tensor = torch.arange(1, features + 1, dtype=torch.float64)

@@ -66,6 +66,16 @@ def walk(rows: int, *, seed: int = 0) -> Tensor:
     return used + 2 * torch.randint(4, (rows,), generator=generator)
 
 
+def mirrored_walks(quartets: int, rows: int, *, seed: int = 0) -> Tensor:
+    """``[quartets, 4, rows]`` tokens: a text, and the same with one, the other or both labels reversed.
+
+    In any choice of quartets both labels are there as often as not, and in every combination as
+    often: their means and their covariance are exactly 0.
+    """
+    walks = torch.stack([walk(rows, seed=seed * quartets + number) for number in range(quartets)])
+    return walks[:, None] ^ torch.arange(4)[:, None]
+
+
 def loss(strength: float) -> float:
     """Nats per token of the model on such texts: ln 4 + ln(1 + exp(-strength))."""
     return log(4) + log(1 + exp(-strength))
