@@ -47,7 +47,9 @@ def out_of_fold_probabilities(
     """Multinomial logistic regression, each row by a probe that was trained without its fold.
 
     For every fold one more fold of the training rows is held out first: it chooses the penalty and
-    fits the temperature (Guo et al. 2017), so neither has seen the rows that are predicted.
+    fits the temperature (Guo et al. 2017), so neither has seen the rows that are predicted. What it
+    fits is how far apart scores may lie; the probe that is then fitted with that fold may have
+    larger ones, where there is little to learn many times larger, and is brought to that spread.
 
     Args:
         design: Rows sorted by fold; at least 3 folds.
@@ -58,24 +60,28 @@ def out_of_fold_probabilities(
     penalties, start = tuned(engine, design, target, classes, l2)
     fits = fits_of(penalties, 1)
     found = engine.logistic(design, target[None], fits, classes=classes, tol=TOL, start=start)
+    weights = found.weights.to(design.x.device)
+    scores = [design.scores(fold, weights[fold]).double() for fold in design.folds]
     warm = [1.0] * len(fits)
     if scaled:
-        choosing = [inner(fold, design.folds)[1] for fold in design.folds]
-        warm = [
-            temperature(design.scores(fold, weight), target[design.fold(fold)])
-            for fold, weight in zip(choosing, start, strict=True)
-        ]
-    weights = found.weights.to(design.x.device)
-    parts = [
-        (design.scores(fold, weights[fold]).double() / warm[fold]).softmax(-1)
-        for fold in design.folds
-    ]
+        for fold, weight in zip(design.folds, start, strict=True):
+            choosing = inner(fold, design.folds)[1]
+            held_out = design.scores(choosing, weight).double()
+            wider = spread(scores[fold]) / (spread(held_out) or 1.0)
+            warm[fold] = temperature(held_out, target[design.fold(choosing)]) * (wider or 1.0)
+    parts = [(scores[fold] / warm[fold]).softmax(-1) for fold in design.folds]
     return Probabilities(
         values=torch.cat(parts).cpu().numpy(),
         penalties=tuple(penalties),
         temperatures=tuple(warm),
         unfinished=found.unfinished,
     )
+
+
+def spread(scores: Tensor) -> float:
+    """Root mean square of scores ``[rows, classes]`` around each row's mean, which tells nothing."""
+    centred = scores - scores.mean(1, keepdim=True)
+    return centred.square().mean().sqrt().item()
 
 
 def temperature(scores: Tensor, truth: Tensor) -> float:

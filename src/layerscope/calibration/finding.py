@@ -36,6 +36,12 @@ class Calibration(Finding):
 
         return answer(self.table)
 
+    def gist(self) -> str:
+        """In one sentence."""
+        from layerscope.calibration.words import gist
+
+        return gist(self.table)
+
     def figure(self) -> go.Figure:
         """Every reading as a mark at its deviation, in units of what is allowed."""
         from layerscope.calibration.figure import figure

@@ -11,6 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from layerscope.planted.clouds import exactly_white
 from layerscope.planted.gaussian_classes import gaussian_classes
 from layerscope.probes.scoring.probabilities import out_of_fold_probabilities, temperature
 from layerscope.probes.solving.design import Design
@@ -65,6 +66,16 @@ def test_random_labels_with_few_rows_a_feature_are_cooled_to_chance() -> None:
     assert min(fair.temperatures) > 3
     assert np.abs(rash.values - 0.5).mean() > 0.35
     assert np.abs(fair.values - 0.5).mean() < 0.1
+
+
+def test_where_nothing_can_be_learned_nobody_is_sure() -> None:
+    # A probe of nothing has next to no scores, and what would sharpen them ruins the next probe's.
+    y = torch.arange(400) % 2
+    for seed in range(12):
+        design = Design.of(exactly_white(400, 1, seed=seed), (0, 80, 160, 240, 320, 400))
+        found = out_of_fold_probabilities(design, y, 2, engine("torch", 1.0))
+        given = found.values[np.arange(400), y.numpy()]
+        assert -np.log(given).mean() < np.log(2) + 0.02
 
 
 def test_temperature_undoes_a_known_factor() -> None:

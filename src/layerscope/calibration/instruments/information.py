@@ -82,9 +82,7 @@ def _labels(seed: int) -> Iterator[Reading]:
         # The plug-in of c cells is (c - 1) / 2 rows too large; its spread is sqrt(2 c) / 2 rows.
         # Neighbours count 3 at a time: 0.39 is trigamma(3).
         allowed = 3 * sqrt(0.39 / rows) if name == "ross" else 0.05
-        # The probe's is a lower bound: it may be below 0, and only above 0 would it be wrong.
-        value = max(0.0, alone[name]) if name == "classifier" else alone[name]
-        yield Reading(f"{name}, nothing shared", 0.0, value, allowed, "nats")
+        yield Reading(f"{name}, nothing shared", 0.0, alone[name], allowed, "nats")
 
 
 def _discrete(seed: int) -> Iterator[Reading]:
