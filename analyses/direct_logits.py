@@ -24,6 +24,7 @@ from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.capture import capture
 from layerscope.hooks.prompts import as_prompts
 from layerscope.hooks.quiet import undisturbed
+from layerscope.wording import capital, place, rounded
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -53,14 +54,23 @@ class DirectLogitsFinding(Finding):
             f"{counted(table['n'].iloc[0])}."
         )
 
+    def gist(self) -> str:
+        """In one sentence."""
+        order = self.table["value"].abs().argsort().to_numpy()[::-1]
+        most, next_ = (self.table.iloc[order[rank]] for rank in (0, 1))
+        total = rounded(self.table["total"].iloc[0])
+        return (
+            f"{capital(_placed(most))} writes the largest part of the answer directly: {rounded(most['value'])} of a "
+            f"score of {total}, next {_placed(next_)}: {rounded(next_['value'])}."
+        )
+
     def figure(self) -> go.Figure:
         """A bar for each sublayer, by layer, with its interval over prompts."""
         import plotly.graph_objects as go
 
-        from layerscope.theme import COLORS, SEQUENCE, mark_layers, themed
+        from layerscope.theme import COLORS, mark_layers, themed
 
-        colors = {"embed": SEQUENCE[4], "attention": SEQUENCE[1], "mlp": SEQUENCE[2]}
-        colors |= {"block": SEQUENCE[0], "bias": SEQUENCE[3]}
+        colors = COLORS | {"bias": COLORS["other"]}
         figure = go.Figure()
         for part in dict.fromkeys(self.table["part"]):
             lines = self.table[self.table["part"] == part]
@@ -69,7 +79,7 @@ class DirectLogitsFinding(Finding):
             figure.add_bar(
                 x=names,
                 y=lines["value"],
-                name=part,
+                name={"mlp": "MLP"}.get(part, part),
                 marker_color=colors[part],
                 error_y={
                     "array": lines["ci_high"] - lines["value"],
@@ -210,3 +220,8 @@ def _notes(ids: Sequence[Sequence[Sequence[int]]]) -> list[str]:
             "is read."
         )
     return notes
+
+
+def _placed(line: Any) -> str:
+    site = {"attention": "attn_out", "mlp": "mlp_out"}.get(line["part"])
+    return place(line["part"] if site is None else f"blocks.{line['layer']}.{site}")

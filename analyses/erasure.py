@@ -27,6 +27,7 @@ from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.edits import set_to
 from layerscope.hooks.prompts import Prompts, as_prompts
 from layerscope.hooks.replay import Recording, record
+from layerscope.wording import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,22 @@ class ErasureFinding(Finding):
             f"{curve['site'].iloc[int(value.argmax())]} (distance {value.max():.2f}); the effect is "
             f"last above a tenth of that at {last['site']}, {last['layer'] + 1} of "
             f"{len(curve) - 1} blocks deep. Depth score {depth_score(value, first=-1):.1f}; {counted(n)}."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        curve = self.profile
+        value = curve["value"].to_numpy()
+        if not value.max() > 0:
+            return "Erasing tokens before the last changes the prediction at no layer."
+        last = curve[curve["value"] >= SMALL * value.max()].iloc[-1]
+        most = place(curve["site"].iloc[int(value.argmax())])
+        if last["layer"] == curve["layer"].max():
+            return f"Erasing earlier tokens matters most at {most} and still does at {place(last['site'])}, the last."
+        after = "it" if place(last["site"]) == most else place(last["site"])
+        return (
+            f"Erasing earlier tokens changes the prediction most at {most}, and hardly after {after}: "
+            "by less than a tenth of that."
         )
 
     @property

@@ -17,6 +17,7 @@ from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.prompts import as_prompts
 from layerscope.hooks.replay import Recording, record
+from layerscope.wording import place, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,8 @@ SITES = {"block": "resid_post", "attention": "attn_out", "mlp": "mlp_out"}
 RULES = {"middle": "riemann_middle", "left": "riemann_left", "gauss": "gausslegendre"}
 """Our names for the ways to add up the steps, and captum's."""
 POOR = 0.05
+NONE = 1e-6
+"""Attributions below this are none."""
 """Completeness error, as a share of the difference that is explained, above which a note says so."""
 
 
@@ -54,6 +57,21 @@ class IntegratedGradientsFinding(Finding):
             f"Depth score {depth_score(curve['value'].to_numpy()):.1f} of "
             f"{len(curve) - 1}; the sums are complete to {cells['error'].abs().max():.1e}; "
             f"{counted(n)}."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        curve, cells = self.profile, self.table[self.table["scope"] == "token"]
+        most, least = (curve.iloc[int(getattr(curve["value"], f)())] for f in ("argmax", "argmin"))
+        if most["value"] < NONE:
+            return "By gradients, the answer's probability comes from no layer in particular: all add 0."
+        said = f"By gradients, the answer hangs most on {place(most['site'])} ({rounded(most['value'])})"
+        said += f" and least on {place(least['site'])} ({rounded(least['value'])})"
+        error = float(cells["error"].abs().max())
+        return (
+            f"{said}."
+            if error <= POOR
+            else f"{said}; not to be relied on: sums are off by {rounded(error)}."
         )
 
     @property

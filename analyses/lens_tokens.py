@@ -18,6 +18,7 @@ from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.sites import layer_of
 from layerscope.hooks.unembed import Unembed
+from layerscope.wording import percent, place, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,19 @@ class LensTokensFinding(Finding):
             f"({final['probability']:.0%}); through the {lens} lens, that is the first choice "
             f"from {since} on. Over all {table['position'].nunique()} tokens, the layers before the "
             f"last name the final prediction in {share:.0%} of the cells."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        table = self.table
+        last = table[table["position"] == table["position"].max()]
+        final = last.iloc[-1]
+        same = table[table["layer"] < table["layer"].max()]
+        share = percent(float((same["prediction"] == same["final"]).mean()))
+        token, said = (shortened(final[name], 16) for name in ("token", "prediction"))
+        return (
+            f"After “{token}” the model says “{said}”, settled from {place(settled(last))} on; over "
+            f"all tokens, earlier layers agree with the last in {share}."
         )
 
     def figure(self) -> go.Figure:

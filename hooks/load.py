@@ -32,7 +32,7 @@ def load_model(
         OSError: there is no such local folder, and the hub does not have it or is out of reach.
         TypeError: ``file.py:function`` returned something else than a module.
     """
-    text = str(name)
+    text = str(Path(name).expanduser()) if str(name).startswith("~") else str(name)
     file, colon, function = text.rpartition(":")
     if colon and file.endswith(".py"):
         model = _from_function(Path(file), function)

@@ -206,7 +206,8 @@ def _unpadded(ids: Tensor, mask: Any) -> list[Tensor]:
 
 
 def _read(tokenizer: Any, text: str) -> _Read:
-    encoded = tokenizer(text)
+    # Aloud it would warn of a length that `_fitting` is about to cut or to refuse.
+    encoded = tokenizer(text, verbose=False)
     offsets = tuple((int(a), int(b)) for a, b in encoded.encodings[0].offsets)
     return torch.tensor(encoded["input_ids"], dtype=torch.long), text, offsets
 
@@ -221,7 +222,7 @@ def _read_ids(tokenizer: Any, i: int, prompt: Any) -> _Read:
         return ids, " ".join(map(str, ids.tolist())), None
     text = tokenizer.decode(ids.tolist(), skip_special_tokens=True)
     for special in (True, False):
-        again = tokenizer(text, add_special_tokens=special)
+        again = tokenizer(text, add_special_tokens=special, verbose=False)
         if again["input_ids"] == ids.tolist():
             return ids, text, tuple((int(a), int(b)) for a, b in again.encodings[0].offsets)
     return ids, tokenizer.decode(ids.tolist()), None

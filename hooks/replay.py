@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerscope.distribution import many
 from layerscope.hooks.edits import set_to
 from layerscope.hooks.replaying.batches import Recorded, Sweep
 from layerscope.hooks.replaying.lanes import EachBlock
@@ -29,7 +28,7 @@ from layerscope.hooks.replaying.recording import (
     stream_sites,
 )
 from layerscope.hooks.replaying.rewire import alone
-from layerscope.hooks.replaying.sweep import sweep
+from layerscope.hooks.replaying.sweep import require_last, sweep
 from layerscope.hooks.replaying.trust import untrusted
 from layerscope.hooks.replaying.what_if import Entries, prompts_of, stream_index, what_if
 from layerscope.hooks.sites import resolve
@@ -142,13 +141,9 @@ class Recording:
         return self._kept[name]
 
     def __repr__(self) -> str:
-        kind = type(self.model).__name__
-        how = "" if self.exact else "; continued by whole passes with hooks"
-        return (
-            f"Recording of {kind}: {many(len(self), 'prompt')} of {self.length} positions, "
-            f"{many(self.n_blocks, 'block')}, {many(len(self._kept), 'site')}{how}\n"
-            f'  next: run.replay("{next(reversed(self._kept), "embed")}", value, at=-1).logits'
-        )
+        from layerscope.hooks.replaying.recording_card import recording_lines
+
+        return recording_lines(self, self._kept)
 
     def _repr_html_(self) -> str:
         from layerscope.hooks.replaying.recording_card import recording_card
@@ -222,7 +217,7 @@ class Recording:
             LookupError: a site that the model does not have.
             ValueError: no what-if.
         """
-        self._require_last(last, generate)
+        require_last(self._pass, last, generate)
         if isinstance(changes, Mapping) or not changes:
             raise ValueError(
                 "give a list of what-ifs, such as [{'blocks.3.resid_post': edits.skip()}]"
@@ -272,7 +267,7 @@ class Recording:
             IndexError: a block the model does not have.
             RuntimeError: blocks of this model cannot be run one by one.
         """
-        self._require_last(last, generate)
+        require_last(self._pass, last, generate)
         if not all(isinstance(one, Sequence) for one in several):
             raise ValueError(f"programs takes several programs; for one, program({several!r})")
         with alone:
@@ -287,17 +282,6 @@ class Recording:
         with alone, torch.set_grad_enabled(grad):
             output, _ = self._pass.perform(play, last=last)
         return None if output is None else logits_of(self._pass, output)
-
-    def _require_last(self, last: int | None, generate: int) -> None:
-        if last is not None and not 0 <= last <= self.length:
-            raise ValueError(f"last={last}, but the prompts have {self.length} positions")
-        if generate and last == 0:
-            raise ValueError("generate= needs logits: leave out last=0")
-        if (generate or last) and self._pass.inputs.padded_right:
-            raise ValueError(
-                "prompts are padded on the right, so their last positions are padding; pad them on "
-                "the left (tokenizer.padding_side = 'left')"
-            )
 
     def _name(self, site: str) -> str:
         """One name for each place of the residual stream: what leaves a block enters the next."""

@@ -43,6 +43,19 @@ _NAMED = re.compile(r"(encoder\.)?(embed|norm|logits|blocks\.(?P<index>[^.]+)\.(
 Layers = int | str | Sequence[int | str]
 
 
+def require_module(model: object) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        TypeError: it is none, such as the name of one.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"a model is a torch module, got {type(model).__name__}; load_model(name) makes one of a "
+            "folder or a hub name"
+        )
+
+
 def resolve(model: nn.Module, layers: Layers) -> tuple[str, ...]:
     """The canonical sites that `layers` stands for: forward order, no duplicates.
 
@@ -54,9 +67,10 @@ def resolve(model: nn.Module, layers: Layers) -> tuple[str, ...]:
     Raises:
         IndexError: a block number the model does not have.
         LookupError: an unknown site or module; the message names the closest.
-        TypeError: something that is neither a number nor a string.
+        TypeError: something that is neither a number nor a string; or a model that is no module.
         ValueError: an empty list.
     """
+    require_module(model)
     asked = [layers] if isinstance(layers, (int, str)) else list(layers)
     if not asked:
         raise ValueError("no layers asked for: give an int, a site, a pattern, a list, or 'all'")

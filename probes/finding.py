@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.finding import Finding
+from layerscope.wording import called, capital, known, percent, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,17 @@ class ProbeFinding(Finding):
     def answer(self) -> str:
         """For each label the best site with its interval, and what it is to be held against."""
         return " ".join(_answer(part) for part in self.by_label.values())
+
+    def gist(self) -> str:
+        """The first label's best place, with what it is to be compared with, in one sentence."""
+        first, *others = self.by_label.values()
+        more = f" (first of {1 + len(others)} labels)" if others else ""
+        return f"{weighed(self.subject, best_line(first), places=len(first))}{more}."
+
+    @property
+    def subject(self) -> str:
+        """What is read, in words; of several labels the first."""
+        return called(self.table["label"].iloc[0])
 
     @property
     def best(self) -> dict[str, Any]:
@@ -119,3 +131,27 @@ def kind_of(site: str) -> str:
 
 def _has(table: pd.DataFrame, column: str) -> bool:
     return column in table and bool(table[column].notna().any())
+
+
+def weighed(what: str, line: dict[str, Any], *, places: int) -> str:
+    """How well something is read, with what does as well or what it is to be compared with."""
+    classes = line["unit"] == "accuracy"
+    value, guess = percent(line["value"]), line["baseline"] if classes else 0.0
+    unit = " right" if classes else " of its variance explained"
+    if not line["ci_low"] > guess:
+        guessing = f"; guessing the commonest gives {percent(guess)}" if classes else ""
+        return f"{capital(what)} is not seen to be readable: {value}{unit} at best{guessing}"
+    best = " best" if places > 1 else ""
+    said = f"{capital(what)} is read{best} at {place(line['site'])}: {value}{unit}"
+    twin: Any = line.get("twin")
+    control: Any = line.get("control")
+    if known(twin) and line["ci_low"] <= twin:
+        return f"{said}, but an untrained model does as well: {percent(twin)}"
+    if known(control) and line["ci_low"] <= control:
+        return f"{said}, but random labels are read as well: {percent(control)}"
+    against = [f"guessing the commonest gives {percent(guess)}"] if classes else []
+    if known(twin):
+        against.append(f"an untrained model {'' if classes else 'gives '}{percent(twin)}")
+    elif known(control):
+        against.append(f"random labels {'' if classes else 'give '}{percent(control)}")
+    return f"{said}; {', '.join(against or ['the mean explains none'])}"

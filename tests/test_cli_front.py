@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from layerscope.cli import app, main
+from layerscope.cli import app, checks, main
 from layerscope.cli import data as data_command
+from layerscope.cli.choices import among
 from layerscope.cli.commands import COMMANDS
 from layerscope.cli.front import INTERRUPTED
 from layerscope.cli.geometry import MEASURES
@@ -156,6 +157,9 @@ def test_slips_of_the_command_line(folder: Path, arguments: list[str], says: str
         (["dump", "model", "page.html"], "no reader for '.html'"),
         (["dump", "model", "texts.conllu", "--out", "model"], "--out model/store"),
         (["probe", "acts", "--out", "page.html"], "page.html is a file"),
+        (["probe", "acts", "--out", "page.html/found"], "page.html is a file, not a folder"),
+        (["probe", "acts", "--out", "acts"], "acts holds a store of activations"),
+        (["sae", "train", "acts", "--to", "model"], "as model-out"),
         (["report", "page.html"], "page.html is a page"),
         (["report", "acts"], "acts is a store of activations, not a finding"),
         (["report", "model"], "model is a model, not a finding"),
@@ -186,6 +190,34 @@ def test_slips_are_answered_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert says in refused(monkeypatch, capsys, *arguments)
+
+
+def test_what_is_right_is_taken_as_it_is(folder: Path) -> None:
+    assert checks.page(Path("REPORT.HTML")) == Path("REPORT.HTML")
+    assert among("--maps", "pca", "umap", several=True)["callback"]("pca, umap") == "pca, umap"
+    # A store whose first run was stopped before it had a name is gone on with.
+    for begun in ("shards", "locks"):
+        (folder / f"new-{begun}" / begun).mkdir(parents=True)
+        assert checks.new_store(folder / f"new-{begun}") == folder / f"new-{begun}"
+
+
+def test_of_several_stores_the_nearest_name_is_offered(folder: Path) -> None:
+    for name in ("aaa", "steps"):
+        (folder / name).mkdir()
+        (folder / name / "store.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"there is: acts$"):
+        checks.store("atcs")
+
+
+def test_commands_of_a_group_stand_in_the_order_of_their_use() -> None:
+    from typer.main import get_command
+
+    group: Any = get_command(app).commands["sae"]  # type: ignore[attr-defined]
+    context = group.make_context(
+        "sae", [], parent=get_command(app).context_class(get_command(app)), resilient_parsing=True
+    )
+    order = [name.removeprefix("sae ") for name in COMMANDS if name.startswith("sae ")]
+    assert group.list_commands(context) == order
 
 
 def test_what_cannot_be_saved_is_printed_all_the_same(

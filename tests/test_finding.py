@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,21 @@ def test_a_finding_of_another_kind_is_not_replaced(finding: Count, tmp_path: Pat
     assert len(Count.load(tmp_path).table) == len(finding.table)
     header(tmp_path).write_text("{")
     Share(finding.table, provenance()).save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [("store.json", "a store of activations"), ("config.json", "a model")],
+)
+def test_nothing_is_saved_into_a_store_or_a_model(
+    file: str, says: str, finding: Count, tmp_path: Path
+) -> None:
+    folder = tmp_path / "acts"
+    folder.mkdir()
+    (folder / file).write_text("{}")
+    with pytest.raises(ValueError, match=rf"acts holds {says}, .* as .*acts-out$"):
+        finding.save(folder)
+    assert [entry.name for entry in folder.iterdir()] == [file]
 
 
 def test_the_header_is_readable_without_layerscope(finding: Count, tmp_path: Path) -> None:
@@ -262,6 +278,9 @@ def test_html_has_the_answer_and_the_figure(finding: Count) -> None:
     assert "How many rows are &lt;there&gt;?" in html
     assert "<li>one caveat</li>" in html
     assert "Plotly.newPlot" in html
+    # Complete in itself: plotly is in it, and no script, style or picture comes from elsewhere.
+    assert len(html) > 1_000_000
+    assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", html)
 
 
 def test_a_notebook_shows_the_answer_then_the_figure(

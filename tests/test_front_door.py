@@ -15,6 +15,7 @@ PUBLIC = {
     "Samples",
     "Store",
     "anatomy",
+    "calibrate",
     "capture",
     "edit",
     "extract",

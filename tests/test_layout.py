@@ -21,7 +21,18 @@ PACKAGES = CONFIG["options"]["packages"].split()
 
 # What each part may import; a later room may use every earlier one.
 FLOORS = [
-    {"distribution", "finding", "lazy", "notebook", "saved", "theme", "store", "corpus", "planted"},
+    {
+        "distribution",
+        "finding",
+        "lazy",
+        "notebook",
+        "saved",
+        "theme",
+        "wording",
+        "store",
+        "corpus",
+        "planted",
+    },
     {"hooks"},
     {"probes"},
     {"analyses"},

@@ -52,6 +52,18 @@ class AttentionModesFinding(Finding):
             told.append(f"Untrained heads: {heads['twin'].min():.0%} to {heads['twin'].max():.0%}")
         return ". ".join(told) + "."
 
+    def gist(self) -> str:
+        """In one sentence."""
+        heads = self.heads()
+        few, wide = (int((heads["mode"] == mode).sum()) for mode in ("IV", "I"))
+        said = (
+            f"Of {len(heads)} attention heads {few} pick a few tokens and {wide} average over most"
+        )
+        if "twin_mode" not in heads or heads["twin_mode"].isna().all():
+            return f"{said}."
+        twins = (heads["twin_mode"] == "IV").sum(), (heads["twin_mode"] == "I").sum()
+        return f"{said}; in an untrained model it is {twins[0]} and {twins[1]}."
+
     def heads(self) -> pd.DataFrame:
         """One line for each head."""
         return self.table[self.table["part"] == "head"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,17 @@ class SparsityFinding(Finding):
                 f"{last['control'] / last['loss']:+.0%}"
             )
         return ". ".join(told) + "."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        lines = self.curve("energy", 0.9)
+        low, high = (lines.loc[lines["value"].agg(end)] for end in ("idxmin", "idxmax"))
+        least, most = percent(low["value"]), percent(high["value"])
+        between = f"{least} (block {low['layer']})"
+        if len(lines) > 1:
+            between += f" to {most} (block {high['layer']})"
+        base = percent(float(lines["baseline"].iloc[0]))
+        return f"90 % of a token's activity is in {between} of the neurons; of random numbers in {base}."
 
     def curve(
         self, measure: str = "active", level: float | None = None, part: str | None = None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-_COLORS = {OWN: COLORS["value"], OTHER: COLORS["control"], NOISE: COLORS["twin"]}
+_COLORS = {OWN: COLORS["value"], OTHER: COLORS["control"], NOISE: COLORS["noise"]}
 _NAMES = {OWN: "its own later state", OTHER: "another prompt's state", NOISE: "noise"}
 _KINDS = {
     "any pair": "best pair for each",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.finding import Finding
+from layerscope.wording import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,25 @@ class BackPatchingFinding(Finding):
     def answer(self) -> str:
         """For each position: what is repaired, what the same tries repair in vain, and one pair."""
         return " ".join(self._at(name) for name in dict.fromkeys(self.table["position"]))
+
+    def gist(self) -> str:
+        """In one sentence."""
+        position = str(self.table["position"].iloc[0])
+        lines = chosen(self.table, position=position, estimator=shown_estimator(self.table))
+        if not (lines["group"] == WRONG).any():
+            n = int(chosen(lines, kind="average pair", group=RIGHT, states=OWN)["n"].iloc[0])
+            return f"The model answers all {n:,} prompts right untouched, so there is nothing to repair."
+        tries = chosen(lines, kind="any pair", group=WRONG)
+        own = chosen(tries, states=OWN).iloc[0]
+        said = f"{percent(own['value'])} of the wrong answers come right when a later state comes earlier"
+        against = tries[tries["states"].isin([OTHER, NOISE])]
+        if not len(against):
+            return f"{said}; no control was run."
+        most = against.iloc[int(against["value"].argmax())]
+        noise = most["states"] == NOISE
+        what = "noise of the same size repairs" if noise else "states of other prompts repair"
+        only = "" if own["excess_low"] > 0 else "not clearly more: "
+        return f"{said}; {only}{what} {percent(most['value'])}."
 
     def figure(self) -> go.Figure:
         """Success by source and target beside the control's, and the rates with their intervals."""

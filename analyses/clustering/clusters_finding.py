@@ -10,6 +10,7 @@ import numpy as np
 from layerscope.analyses.clustering.partitions import NAMES
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import known, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +112,22 @@ class ClusterFinding(Finding):
     def answer(self) -> str:
         """Where clusters are clearest, by each method."""
         return " ".join(self._told(method) for method in self.methods)
+
+    def gist(self) -> str:
+        """In one sentence."""
+        lines = self.curve("silhouette").dropna(subset="value")
+        if not len(lines):
+            return "No two clusters are found at any layer."
+        best = lines.iloc[int(lines["value"].argmax())]
+        count = f"{best['clusters']} clusters at {place(best['site'])}"
+        if not known(best["null_mean"]):
+            return f"The rows lie most clearly in {count}: silhouette {best['value']:.2f} of 1; no control."
+        if best["value"] <= best["null_mean"] + 2 * best["null_sd"]:
+            return f"No clusters stand out: silhouette {best['value']:.2f}, shuffled features {best['null_mean']:z.2f}."
+        return (
+            f"The rows lie most clearly in {count}: silhouette {best['value']:.2f} of 1, shuffled features "
+            f"{best['null_mean']:z.2f}."
+        )
 
     def _told(self, method: str) -> str:
         lines = self.curve("silhouette", method).dropna(subset="value")

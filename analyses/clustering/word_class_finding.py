@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import known, percent, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +112,22 @@ class WordClassFinding(Finding):
         """Where classes are furthest apart by GDV, and what that is to be held against."""
         counted = self.curve()
         return " ".join([*(self._told(kind) for kind in self.kinds), f"{self._counted(counted)}."])
+
+    def gist(self) -> str:
+        """In one sentence."""
+        kind = self.kinds[0]
+        lines = self.curve("gdv", kind)
+        best = lines.iloc[int(lines["value"].argmin())]
+        what = f"the class of the {kind} word"
+        if best["value"] >= best["null_mean"] - 2 * best["null_sd"]:
+            return f"States lie no further apart by {what} at any layer than with shuffled labels."
+        against = f"shuffled labels {percent(best['null_mean'] / best['floor'])}"
+        if "twin" in lines and known(best["twin"]):
+            against = f"untrained {percent(best['twin'] / best['floor'])}, {against}"
+        return (
+            f"States lie apart most by {what} at {place(best['site'])}: {percent(best['relative'])} of the "
+            f"most possible; {against}."
+        )
 
     def _told(self, kind: str) -> str:
         lines = self.curve("gdv", kind)

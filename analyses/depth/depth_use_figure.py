@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.curves import curve, interval
-from layerscope.theme import COLORS, DASHES, SEQUENCE, mark_layers, themed
+from layerscope.theme import COLORS, DASHES, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,6 @@ PANELS = {
     "kl_lens_final": "KL(lens || final) at the block's input, in nats",
     "overlap": "share of the final top tokens, at the block's input",
 }
-_PARTS = {"block": SEQUENCE[0], "attention": SEQUENCE[1], "mlp": SEQUENCE[2]}
 _TICKS = [scale * digit for scale in (0.001, 0.01, 0.1, 1, 10, 100) for digit in (1, 3)]
 _INPUT = "input of the block"
 _TWIN = "untrained twin (block)"
@@ -66,9 +65,9 @@ def _traces(lines: pd.DataFrame, named: set[str]) -> list[Any]:
     for part in dict.fromkeys(lines["part"]):
         own = lines[lines["part"] == part].sort_values("layer")
         name = "block" if part == _INPUT else str(part)
-        color = _PARTS[name]
+        color = COLORS[name]
         traces += interval(own, "ci_low", "ci_high", color)
-        drawn = [("value", name, color, "solid")]
+        drawn = [("value", {"mlp": "MLP"}.get(name, name), color, "solid")]
         if "twin" in own and name == "block":
             drawn.append(("twin", _TWIN, COLORS["twin"], DASHES["twin"]))
         for column, label, hue, dash in drawn:

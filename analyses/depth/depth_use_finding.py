@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.depth.depth_scores import falling_layer, sharing_layer, turning_layer
 from layerscope.finding import Finding
+from layerscope.wording import percent, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,16 @@ class DepthUseFinding(Finding):
                 f"first half of the model and {value[middle:].mean():.2f} in the second"
             )
         return f"{text}. {self._depths(blocks)} {norms['n'].iloc[0]:,} tokens."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        norms = self.curve("relative_norm", "block").sort_values("layer")
+        value, blocks = norms["value"].to_numpy(), len(norms)
+        if blocks < 3:
+            return f"Block 0 adds {rounded(value[0])} times the size of what it reads."
+        middle = (blocks + 1) // 2
+        first, second = percent(value[1:middle].mean()), percent(value[middle:].mean())
+        return f"After block 0, blocks of the first half add {first} of the size of what they read, later ones {second}."
 
     def curve(self, measure: str, part: str | None = None) -> pd.DataFrame:
         """The lines of one measure by block; of one part where there are several."""

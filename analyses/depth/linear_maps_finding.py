@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.finding import Finding
+from layerscope.wording import percent, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +43,16 @@ class LinearMapsFinding(Finding):
             rows = self.table[self.table["target_index"] == last["target_index"]]
             text += f" and {rows['twin'].min():.3f} from the best layer of an untrained twin"
         return f"{text}; {last['n']:,} rows in {last['n_groups']:,} held-out groups."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        last = self.best.iloc[-1]
+        said = f"A linear map from {place(last['source'])} misses {percent(last['value'])} of the other model's last layer"
+        against = [f"from the embeddings {percent(last['baseline'])}"]
+        if "twin" in self.table:
+            rows = self.table[self.table["target_index"] == last["target_index"]]
+            against.append(f"from an untrained model {percent(rows['twin'].min())}")
+        return f"{said}; {', '.join(against)}."
 
     @property
     def best(self) -> pd.DataFrame:

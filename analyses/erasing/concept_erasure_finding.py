@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import called, capital, known, place, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,31 @@ class ConceptErasureFinding(Finding):
         if groups < FEW_GROUPS:
             text += f" {groups} groups are few: the intervals are likely too narrow."
         return text
+
+    def gist(self) -> str:
+        """In one sentence."""
+        read = self.part("decodable")
+        method = "leace" if (read["method"] == "leace").any() else str(read["method"].iloc[0])
+        read = read[read["method"] == method]
+        best = read.iloc[int(read["before"].argmax())]
+        used = self.losses(method)
+        most = used.iloc[int(used["beyond"].fillna(-1e300).argmax())]
+        name = capital(called(best["label"]))
+        if not _readable(best):
+            said = f"{name} cannot be shown to be read off any layer"
+            return (
+                f"{said}."
+                if not _clear(most)
+                else f"{said}, but erasing it costs the model something."
+            )
+        control = max(
+            (most["null_mean"], most["matched_mean"]), key=lambda x: x if known(x) else -1e300
+        )
+        cost = f"erasing it at {place(most['site'])} adds {rounded(most['value'])} to the loss"
+        if known(control):
+            cost += f", random directions {rounded(control)}"
+        verdict = " and is used" if _clear(most) else "; its use is not seen"
+        return f"{name} can be read at {place(best['site'])}{verdict}: {cost}."
 
     def part(self, name: str) -> pd.DataFrame:
         """Lines of ``decodable``, ``used`` or ``rederived``."""

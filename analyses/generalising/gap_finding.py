@@ -39,6 +39,23 @@ class GeneralisationGapFinding(Finding):
             "correlation in a family is no cause."
         )
 
+    def gist(self) -> str:
+        """In one sentence."""
+        scopes = [s for s in ("all", "same data set") if (self.table["scope"] == s).any()]
+        lines = self.correlation(scope=scopes[-1])
+        part = lines[lines["measure"] == "mc_given_label"].sort_values("layer")
+        last, count = part.iloc[-1], int(lines["n"].iloc[0])
+        value = f"rank correlation {last['value']:z.2f}"
+        if last["ci_low"] == last["ci_low"]:
+            value += f", {last['ci_low']:z.2f} to {last['ci_high']:z.2f}"
+        if last["ci_low"] > 0:
+            said = "layers that keep less about the input go with a smaller gap"
+        elif last["ci_high"] < 0:
+            said = "layers that keep less about the input go with a larger gap"
+        else:
+            said = "keeping less about the input is not seen to go with a smaller gap"
+        return f"Among {count} networks {said} ({value})."
+
     def _told(self, lines: pd.DataFrame, measure: str) -> str:
         """Every layer of a measure: the first, and the last with its interval."""
         part = lines[lines["measure"] == measure].sort_values("layer")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from layerscope.analyses.information.verdict import NOTHING
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import called, place, rounded, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,11 @@ class MutualInformationFinding(Finding):
         if len(sites) == 1:
             return _one(self.table)
         return _many(self.table, sites)
+
+    def gist(self) -> str:
+        """In one sentence."""
+        sites = self.sites
+        return _short(self.table) if len(sites) == 1 else _range(self.table, sites)
 
     @property
     def sites(self) -> pd.DataFrame:
@@ -113,3 +119,39 @@ def _many(table: pd.DataFrame, sites: pd.DataFrame) -> str:
 def _at(line: pd.Series[Any]) -> str:
     around = spoken(line["verdict_low"], line["verdict_high"], ".2f")
     return f"{line['verdict_value']:.2f}{around} {line['unit']} at {line['site']}"
+
+
+def _short(table: pd.DataFrame) -> str:
+    first = table.iloc[0]
+    unit, value = first["unit"], first["verdict_value"]
+    reason = shortened(str(first["reason"]).replace("pair disagrees", "two estimates disagree"), 70)
+    if first["verdict"] == "refused":
+        return f"No number is given: {reason}."
+    if first["verdict"] == "unreliable":
+        return f"No number can be relied on: {reason}."
+    if first["verdict"] == "proxy":
+        return f"Only a stand-in, not the information itself: {rounded(value)} {unit}."
+    null = table[table["decides"]].iloc[0]["null_mean"]
+    against = f"shuffled pairs give {rounded(null) if abs(null) >= 0.005 else 0}"
+    if str(first["reason"]).startswith(NOTHING):
+        return f"Nothing is seen that one tells of the other: {rounded(value)} {unit}, {against}."
+    least = "at least " if first["kind"] == "labels" else ""
+    return f"One tells {least}{rounded(value)} {unit} about the other; {against}."
+
+
+def _range(table: pd.DataFrame, sites: pd.DataFrame) -> str:
+    none = sites["reason"].str.startswith(NOTHING)
+    sure = sites[(sites["verdict"] == "value") & ~none]
+    if not len(sure):
+        kinds = ", ".join(dict.fromkeys(sites["verdict"].where(~none, "nothing seen")))
+        return f"At none of {len(sites)} layers is there a number to rely on: {kinds}."
+    low, high = (sure.loc[sure["verdict_value"].agg(which)] for which in ("idxmin", "idxmax"))
+    first = table[table["value"].notna()].iloc[0]
+    labels = first["kind"] == "labels"
+    what = f"{called(first['label'])}" if labels and first["label"] else "the other"
+    of = f" of {first['ceiling']:.2f}" if labels else ""
+    left = f"; at {len(sites) - len(sure)} layers none is sure" if len(sure) < len(sites) else ""
+    return (
+        f"Layers tell {'at least ' if labels else ''}{low['verdict_value']:.2f} ({place(low['site'])}) "
+        f"to {high['verdict_value']:.2f} {high['unit']} ({place(high['site'])}){of} about {what}{left}."
+    )

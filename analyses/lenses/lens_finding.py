@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.finding import Finding
+from layerscope.wording import known, percent, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,22 @@ class LensFinding(Finding):
         parts += [self._other(other) for other in self.lenses[1:]]
         parts.append(f". {first['n']:,} tokens in {first['n_groups']:,} groups.")
         return "".join(parts)
+
+    def gist(self) -> str:
+        """In one sentence."""
+        agree = self.curve("agreement", self.lenses[0])
+        inner = agree.iloc[:-1]
+        settled = inner[inner["value"] >= 0.5]
+        line = settled.iloc[0] if len(settled) else inner.iloc[-1]
+        against = [f"always saying the commonest word {percent(line['baseline'])}"]
+        if "twin" in line and known(line["twin"]):
+            but = "but " if line["twin"] >= line["value"] else ""
+            against.append(f"{but}an untrained model {percent(line['twin'])}")
+        if not len(settled):
+            said = "Before the last block, fewer than half of the final predictions stand"
+            return f"{said}: {percent(line['value'])}; {against[0]}."
+        said = f"From {place(line['site'])} on, half of the final predictions stand"
+        return f"{said}: {percent(line['value'])}; {', '.join(against)}."
 
     @property
     def lenses(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import known, percent, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +76,18 @@ class LabelErrorsFinding(Finding):
             f"{text}. The most suspicious: {first['context']!r}, given {first['given']}, read as "
             f"{first['suggested']}."
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        line = self.best
+        flagged, n = round(line["value"] * line["n"]), f"{line['n']:,}"
+        if not flagged:
+            return f"None of {n} labels ({shortened(line['label'], 20)}) looks wrong."
+        said = f"{flagged:,} of {n} labels ({shortened(line['label'], 20)}) look wrong"
+        if not known(line.get("recall")):
+            return f"{said}; no test with planted errors was run."
+        right, chance = percent(line["precision"]), percent(line["null_mean"])
+        return f"{said}; where errors were planted, {right} of such suspicions hit one, by chance {chance}."
 
     @property
     def best(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import called, percent, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +64,18 @@ class SlicesFinding(Finding):
             f"{spoken(worst['ci_low'], worst['ci_high'], '+.1%', before=', a difference of ')}. "
             f"{len(clear)} of {len(lines)} slices err more than the rest on groups that did not "
             "choose them."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        lines = self.slices
+        clear = lines[lines["ci_low"] > 0]
+        if not len(clear):
+            return f"On none of {len(lines)} kinds of rows does the probe clearly err more than elsewhere."
+        worst = clear.iloc[int(clear["ci_low"].argmax())]
+        return (
+            f"The probe of {called(worst['label'])} errs most where {shortened(worst['slice'], 40)}: on "
+            f"{percent(worst['error'])} of the rows, elsewhere on {percent(worst['baseline'])}."
         )
 
     @property

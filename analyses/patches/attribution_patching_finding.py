@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from layerscope.analyses.patches.patching_words import strongest
+from layerscope.analyses.patches.patching_words import named, strongest
 from layerscope.finding import Finding
+from layerscope.wording import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,19 @@ class AttributionPatchingFinding(Finding):
             f"{pearson:.2f}, Spearman {spearman:.2f}, largest error "
             f"{(checked['value'] - checked['exact']).abs().max():.0%}."
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        known = self.table.dropna(subset=["value"])
+        if not len(known):
+            return "The two runs do not differ in the answer, so there is nothing to restore."
+        best = known.iloc[int(known["value"].argmax())]
+        said = f"By gradients, {named(best)} carries most: {percent(best['value'])} of the answer"
+        checked = self.table.dropna(subset=["exact"])
+        if len(checked) < 3:
+            return f"{said}; too few real patches to check it."
+        off = percent((checked["value"] - checked["exact"]).abs().max())
+        return f"{said}; against {len(checked)} real patches this is off by up to {off}."
 
     def figure(self) -> go.Figure:
         """The estimated maps, and estimates against true patches."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from layerscope.analyses.patches.patching_words import carried, is_stream, strongest
+from layerscope.analyses.patches.patching_words import carried, is_stream, named, strongest
 from layerscope.finding import Finding
+from layerscope.wording import percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -42,6 +43,23 @@ class CausalTracingFinding(Finding):
             f"{first['corrupt']:.3f} ({int(table['n'].max())} prompts). Of what is lost, "
             f"{'; '.join(parts)}."
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        table = self.table
+        single = table[~table["kind"].map(is_stream)]
+        pool = single if len(single) else table
+        best, first = pool.iloc[int(pool["share"].argmax())], table.iloc[0]
+        said = (
+            f"Noise on the subject takes the answer from {percent(first['clean'])} to "
+            f"{percent(first['corrupt'])}"
+        )
+        if not first["clean"] > first["corrupt"]:
+            return f"{said}, so there is nothing to bring back."
+        cell = named(best)
+        if best["window"] > 1:
+            cell = cell.replace(" of block ", " around block ")
+        return f"{said}; {cell} brings back {percent(best['share'])} of that."
 
     def figure(self) -> go.Figure:
         """Layer by token, one map for each kind."""

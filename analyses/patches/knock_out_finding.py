@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.finding import Finding
+from layerscope.wording import percent, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +43,25 @@ class KnockOutFinding(Finding):
         return (
             f"The answer ({first['prob']:.3f} before, {first['n']} prompts) changes most without "
             f"{'; '.join(parts)}.{more}"
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        table = self.table
+        worst: Any = next(table.iloc[[int(table["value"].argmin())]].itertuples())
+        if not worst.value < 0:
+            return "No block lowers the answer's probability where these tokens are hidden."
+        last, seen = (re.sub(r" \(\d+\)$", "", one) for one in worst.flow.split(" ⇸ "))
+        block = "block" if worst.end == worst.first + 1 else "blocks"
+        said = (
+            f"The answer loses {percent(-worst.value)} where “{shortened(last, 14)}” cannot see "
+            f"“{shortened(seen, 14)}” in {block} {_blocks(worst)}"
+        )
+        least = table.groupby("flow", sort=False)["value"].min()
+        if len(least) < 2:
+            return f"{said}."
+        return (
+            f"{said}; hiding what is needed least costs {percent(max(0.0, -float(least.max())))}."
         )
 
     def figure(self) -> go.Figure:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from layerscope.analyses.patches.patching_words import carried, is_stream, strongest
+from layerscope.analyses.patches.patching_words import carried, held_at, is_stream, named, strongest
 from layerscope.finding import Finding
+from layerscope.wording import capital, percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -46,6 +47,21 @@ class PatchingFinding(Finding):
             f"{first['clean']:.3g} (clean) in {first['unit'].removeprefix('share of ')}, mean of "
             f"{first['n']} pairs."
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        table = self.table.dropna(subset=["value"])
+        if not len(table):
+            return "The two runs do not differ in the answer, so there is nothing to restore."
+        part = table[table["direction"] == table["direction"].iloc[0]]
+        verb = _VERBS[str(part["direction"].iloc[0])]
+        single = part[~part["kind"].map(is_stream)]
+        best = (single if len(single) else part).iloc[
+            int((single if len(single) else part)["value"].argmax())
+        ]
+        held = held_at(part[part["kind"].map(is_stream)])
+        most = f"{named(best)} {verb} {percent(best['value'])} of the answer"
+        return f"{held}; {most}." if held else f"{capital(most)}, the most of any part."
 
     def figure(self) -> go.Figure:
         """Layer by token, one map for each kind of site; head by layer where heads were patched."""

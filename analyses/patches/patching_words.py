@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from layerscope.wording import place, shortened
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -73,3 +75,35 @@ def missing(value: Any) -> bool:
     import pandas as pd
 
     return bool(pd.isna(value))
+
+
+def named(line: Any) -> str:
+    """A patched part and its token: ``the attention of block 3 at “is”``."""
+    head = "" if missing(line["head"]) else f"head {line['head']:.0f} of "
+    at = "" if line["token"] == "all" else f" at {_quoted(line['token'])}"
+    return f"{head}{place(line['site'])}{at}"
+
+
+def held_at(part: pd.DataFrame) -> str:
+    """The two places at which the stream holds at least half of the answer for longest, in order."""
+    if not len(part):
+        return ""
+    part = part[(part["kind"] == part["kind"].iloc[0]) & (part["token"] != "all")]
+    found = [
+        (sorted(here["layer"][here["value"] >= HALF].astype(int)), str(here["token"].iloc[0]))
+        for _, here in part.groupby(["position", "token"], sort=False, dropna=False)
+    ]
+    longest = sorted((one for one in found if one[0]), key=lambda one: -len(one[0]))[:2]
+    told = [
+        f"at {_quoted(token)} in {ranges(layers).replace('layer', 'block')}"
+        for layers, token in sorted(longest)
+    ]
+    return (
+        f"The answer sits {', '.join(told)}"
+        if told
+        else "At no single token sits half of the answer"
+    )
+
+
+def _quoted(token: object) -> str:
+    return f"“{shortened(token, 16)}”"

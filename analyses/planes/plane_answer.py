@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.spoken import spoken
+from layerscope.wording import place, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,3 +130,28 @@ def _listed(head: str, names: list[str]) -> list[str]:
 def _and(names: Any) -> str:
     *most, last = map(str, names)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def short(found: pd.DataFrame, setting: str) -> str:
+    """How many layers fall at one setting, and by how much the one that falls most."""
+    usual = found[found["setting"] == setting]
+    line, verdicts = usual.iloc[0], usual["verdict"]
+    if line["verdict"] == "one snapshot":
+        return "One snapshot cannot tell whether a layer gives up information while it learns."
+    if (verdicts == "refused").all():
+        return "Nothing is said of the input: there is no information of it and these layers."
+    doubtful = int((verdicts == "not known").sum())
+    if doubtful == len(usual):
+        return "Whether layers give up information about their input is not known: the bounds are too wide."
+    what = {"noisy": "information", "lossy": "information"}.get(str(line["estimator"]), "entropy")
+    known = f"of {len(usual)} layers" + (f" ({doubtful} not known)" if doubtful else "")
+    falls = usual[verdicts == "falls"]
+    if not len(falls):
+        full = int((verdicts == "at the ceiling").sum())
+        room = f"; {full} leave no room to see it" if full else ""
+        return f"The {what} is not seen to fall in any {known} while they learn{room}."
+    most = falls.iloc[int(falls["fall"].argmax())]
+    return (
+        f"The {what} falls in {len(falls)} {known} while they learn, most at {place(most['site'])}: by "
+        f"{rounded(most['fall'])} of {rounded(most['peak'])} {most['unit']}."
+    )

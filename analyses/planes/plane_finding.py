@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.planes.compression import compression, means
-from layerscope.analyses.planes.plane_answer import told
+from layerscope.analyses.planes.plane_answer import short, told
 from layerscope.finding import Finding
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class InformationPlaneFinding(Finding):
     def answer(self) -> str:
         """Which layers compress, by how much, at which resolutions, and what the bins decide."""
         return told(self.compression(), self.settings()[0], self.clock)
+
+    def gist(self) -> str:
+        """In one sentence."""
+        return short(self.compression(), self.settings()[0])
 
     def compression(self) -> pd.DataFrame:
         """How far x falls from its highest point to the last step, by site and resolution.

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.material.shares import wilson
 from layerscope.finding import Finding
+from layerscope.wording import percent
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+
+FEW = 20
+"""Below this many wrong answers are counted rather than given in per cent."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,47 @@ class LayerProgramsFinding(Finding):
             )
         return " ".join(parts)
 
+    def gist(self) -> str:
+        """In one sentence."""
+        own = each(self.table, "answer")
+        wrong, right = own[~own["baseline"]], own[own["baseline"]]
+        if not len(wrong):
+            shorter = float((right["shortest"] < int(own["blocks"].iloc[0])).mean())
+            return f"All {len(right)} prompts are answered right; {percent(shorter)} of them with fewer blocks too."
+        found = int(wrong["solved"].sum())
+        count = (
+            f"{found} of {len(wrong)}"
+            if len(wrong) < FEW
+            else percent(found / len(wrong)) + " of the"
+        )
+        said = f"{count} wrong answers come right with the blocks in another order"
+        against = self._controls(wrong)
+        if not against:
+            return f"{said}; no control was run."
+        what, (most, high) = max(against.items(), key=lambda one: one[1])
+        if wilson(found, len(wrong))[0] <= high:
+            return f"{said}; not clearly more: {what} {percent(most)}."
+        return f"{said}; {what} {percent(most)}."
+
     def figure(self) -> go.Figure:
         """Prompts solved by number of tries, above the control; and which blocks programs use."""
         from layerscope.analyses.programs.layer_programs_figure import curves_and_blocks
 
         return curves_and_blocks(self.table)
+
+    def _controls(self, wrong: pd.DataFrame) -> dict[str, tuple[float, float]]:
+        """How often answers are found without knowing anything, and how often at most."""
+        control, found = each(self.table, "control"), dict[str, tuple[float, float]]()
+        control = control[control["prompt"].isin(wrong["prompt"]) & ~control["baseline"]]
+        if len(control):
+            found["the same search for another answer finds"] = (
+                float(control["solved"].mean()),
+                wilson(int(control["solved"].sum()), len(control))[1],
+            )
+        if "guessing" in wrong and wrong["guessing"].notna().any():
+            guessed = float(wrong["guessing"].mean())
+            found["guessing would find"] = guessed, guessed
+        return found
 
     def _against(self, wrong: pd.DataFrame) -> str:
         parts = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from layerscope.analyses.material.spoken import spoken
 from layerscope.analyses.regimes.regime_compare import WHOLE
 from layerscope.finding import Finding
+from layerscope.wording import percent, place, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +83,21 @@ class LearningRegimeFinding(Finding):
             losses = self.measured("loss").sort_values("step")["value"]
             text += f" The loss went from {losses.iloc[0]:.2f} to {losses.iloc[-1]:.2f}."
         return text
+
+    def gist(self) -> str:
+        """In one sentence."""
+        moved = self._last("relative_weight_change", WHOLE)["value"]
+        last = list(dict.fromkeys(self.measured("representation_alignment")["site"]))[-1]
+        line = self._last("centred_representation_alignment", last)
+        said = f"Training moved the weights by {rounded(moved)} times their size at first"
+        null = line["null_mean"]
+        spread = 0.0 if line["null_sd"] != line["null_sd"] else 2 * line["null_sd"]
+        if not line["value"] > null + spread:
+            return f"{said}; at {place(last)} nothing kept of the first arrangement can be seen."
+        return (
+            f"{said}; {place(last)} keeps {percent(line['value'])} of its first arrangement, shuffled rows "
+            f"{percent(null)}."
+        )
 
     def figure(self) -> go.Figure:
         """Curves over steps for the whole network, and maps of layers over steps."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from layerscope.analyses.material.spoken import spoken
 from layerscope.analyses.resemblance.cells import MEASURES
 from layerscope.finding import Finding
+from layerscope.wording import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,13 @@ class SimilarityMapFinding(Finding):
         kind = {"within": _within, "between": _between, "steps": _steps}[lines["part"].iloc[0]]
         one = lines.iloc[0]
         return f"{MEASURES[first].title}: {kind(lines)}; {one['n']:,} rows in {one['n_groups']:,} groups."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        lines = self.measure(str(self.table["measure"].iloc[0]))
+        title = MEASURES[str(lines["measure"].iloc[0])].title
+        one = {"within": _ends, "between": _nearest, "steps": _start}[lines["part"].iloc[0]]
+        return f"{one(lines)} ({title})."
 
     def measure(self, name: str) -> pd.DataFrame:
         """Lines of one measure.
@@ -125,3 +133,38 @@ def _steps(lines: pd.DataFrame) -> str:
 def _told(line: pd.Series[Any]) -> str:
     interval = spoken(line["ci_low"], line["ci_high"], ".2f")
     return f"{line['value']:.2f}{interval}, rows in random order {line['null_mean']:.2f}"
+
+
+def _ends(lines: pd.DataFrame) -> str:
+    sites = list(dict.fromkeys(lines["site"]))
+    if len(sites) == 1:
+        return "A single layer is like itself, so there is nothing to compare"
+    keyed = lines.set_index(["site", "other_site"])
+    near = [keyed.loc[pair, "value"] for pair in pairwise(sites)]
+    ends = keyed.loc[(sites[0], sites[-1])]
+    return (
+        f"{_word(lines)} of neighbouring layers is {sum(near) / len(near):.2f}, of the first and the "
+        f"last {ends['value']:.2f}, of shuffled rows {ends['null_mean']:z.2f}"
+    )
+
+
+def _nearest(lines: pd.DataFrame) -> str:
+    far = MEASURES[lines["measure"].iloc[0]].distance
+    best = lines.loc[lines["value"].agg("idxmin" if far else "idxmax")]
+    return (
+        f"Most alike are {place(best['site'])} of one and {place(best['other_site'])} of the other: "
+        f"{best['value']:.2f}, shuffled rows {best['null_mean']:z.2f}"
+    )
+
+
+def _start(lines: pd.DataFrame) -> str:
+    first = lines[lines["a"] == lines["a"].iloc[0]]
+    low, high = (first.loc[first["value"].agg(end)] for end in ("idxmin", "idxmax"))
+    return (
+        f"{_word(lines)} of a layer at {first['a'].iloc[0]} to itself at the end is {low['value']:.2f} to "
+        f"{high['value']:.2f}, of shuffled rows {lines['null_mean'].abs().max():.2f}"
+    )
+
+
+def _word(lines: pd.DataFrame) -> str:
+    return "The distance" if MEASURES[lines["measure"].iloc[0]].distance else "The likeness"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import place, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,22 @@ class GeometryFinding(Finding):
             told[-1] += f" ({centred['value'].abs().max():.2f} at most without the mean)"
         text = "; ".join(told)
         return f"{text[0].upper()}{text[1:]}. {first['n']:,} rows in {first['n_groups']:,} groups."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        ratio = self.measure("participation_ratio")
+        if not len(ratio):
+            return "All rows are equal, so they fill no dimension."
+        sure = ratio[~undecided(ratio)]
+        if not len(sure):
+            n, wide = int(ratio["n"].max()), _widths(ratio)
+            return f"{n:,} rows are too few to tell how many of the {wide} dimensions they fill."
+        low, high = (sure.loc[sure["value"].agg(which)] for which in ("idxmin", "idxmax"))
+        said = f"{rounded(low['value'])} at {place(low['site'])}"
+        if low["site"] != high["site"]:
+            said += f" to {rounded(high['value'])} at {place(high['site'])}"
+        left = "; elsewhere the rows are too few" if len(sure) < len(ratio) else ""
+        return f"Of {_widths(sure)} dimensions the rows spread over about {said}{left}."
 
     def measure(self, name: str) -> pd.DataFrame:
         """One line per site of one measure; empty where it was not measured."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import percent, rounded
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,6 +37,20 @@ class FfnSkipFinding(Finding):
             f"nats/token{spread}, at a threshold of "
             f"{line['threshold']:g}; as many at random cost {line['control']:+.3f}."
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        table = self.table
+        mild = table[table["value"] < 0.1]
+        line = mild.iloc[int(mild["share"].argmax())] if len(mild) else None
+        if line is None or not line["share"]:
+            line = table.iloc[int(table["value"].argmin())]
+        if not line["share"]:
+            return "No MLP can be skipped at any of these thresholds."
+        cost = f"{percent(line['share'])} of the MLPs can be skipped for {rounded(line['value'])} nats a token"
+        if line["value"] < line["control"]:
+            return f"{cost}; as many at random cost {rounded(line['control'])}."
+        return f"{cost}, no better than as many at random: {rounded(line['control'])}."
 
     def figure(self) -> go.Figure:
         """Loss added against the share of MLPs skipped, for the policy and its control."""

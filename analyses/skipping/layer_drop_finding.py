@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import known, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +75,25 @@ class DropFinding(Finding):
         if "time" in best and best["time"] == best["time"]:
             text += f"; a pass then takes {best['time']:.0%} of the time"
         return text + "."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        part = PARTS[str(self.table["part"].iloc[0])]
+        chosen = self.table[~self.table["order"].isin(["none", "random"])]
+        mild = chosen[chosen["added"] < MILD]
+        pool = mild[mild["dropped"] == mild["dropped"].max()] if len(mild) else chosen
+        best = pool.iloc[int(pool["added"].argmin())]
+        cost = f"{rounded(best['added'])} nats more loss a token"
+        said = f"{best['dropped']} of the {part} can be left out for {cost}"
+        if not len(mild):
+            said = (
+                f"None of the {part} can be left out cheaply: {best['dropped']} of them cost {cost}"
+            )
+        random = best["null_mean"] - best["baseline"]
+        if not known(random):
+            return f"{said}; no control was run."
+        verb = "costs" if best["added"] < random else "costs no more:"
+        return f"{said}; a random choice {verb} {rounded(random)}."
 
     def curve(self, order: str) -> pd.DataFrame:
         """Lines of one order, from the whole model on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.spoken import spoken
-from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, mark_layers, themed
+from layerscope.theme import COLORS, DASHES, SEQUENTIAL, band, mark_layers, themed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +29,10 @@ def curves_and_runs(table: pd.DataFrame) -> go.Figure:
             : 1 + mapped
         ],
     )
-    for number, (part, name) in enumerate(_NAMES.items()):
+    for part, name in _NAMES.items():
         lines = table[table["part"] == part].sort_values("layer")
         if len(lines):
-            _curve(figure, lines, name, SEQUENCE[number])
+            _curve(figure, lines, name, COLORS[part])
     if "twin" in table:
         figure.add_scatter(
             **_legend("untrained twin", COLORS["baseline"], DASHES["twin"]), row=1, col=1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import capital, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,20 @@ class SimilarityFinding(Finding):
         return (
             f"The hidden state is turned by {'; by '.join(told)}. 1 is no turn; {counted['n']:,} "
             f"tokens in {counted['n_groups']:,} groups."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        word = next(name for name in PARTS if self.has(name))
+        lines = self.part(word)
+        least, most = (lines.loc[lines["value"].agg(which)] for which in ("idxmax", "idxmin"))
+        site = {"mlp": "mlp_out", "attention": "attn_out"}.get(word, "resid_post")
+        first, other = (place(f"blocks.{line['layer']}.{site}") for line in (least, most))
+        if len(lines) == 1:
+            return f"{capital(first)} leaves the hidden state at a cosine of {least['value']:.2f} to before (1: as it was)."
+        return (
+            f"{capital(first)} turns the hidden state least (cosine {least['value']:.2f}, 1 is no turn), "
+            f"{other} most ({most['value']:.2f})."
         )
 
     def has(self, part: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import capital, place, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,23 @@ class SkipFinding(Finding):
             told.append(f"What the next block adds then changes by {_mean(rest):.0%} on average")
             told[-1] += self._direct(rest)
         return ". ".join(told) + "."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        change, part = (str(self.table[c].iloc[0]) for c in ("change", "part"))
+        lines, unit, what = self.curve("loss"), " nats a token", "the loss"
+        if not len(lines):
+            lines, unit, what = self.curve("output"), "", "the probabilities' distance"
+        if not len(lines):
+            return "What this does to the output was not measured."
+        most, least = (lines.iloc[int(getattr(lines["value"], f)())] for f in ("argmax", "argmin"))
+        site = {"mlp": "mlp_out", "attention": "attn_out"}.get(part, "resid_post")
+        first, other = (place(f"blocks.{line['layer']}.{site}") for line in (most, least))
+        how = {"skip": "without", "repeat": "running twice"}.get(change, "swapping")
+        start = f"{capital(first)} matters most: {how} it {what}"
+        if not most["value"] > 0:
+            start = f"No block is needed: {how} {first} {what}"
+        return f"{start} {_moved(most['value'])}{unit}; {how} {other} it {_moved(least['value'])}."
 
     def curve(self, measure: str = "loss", tokens: str = "all") -> pd.DataFrame:
         """Lines of one effect on the output: ``loss``, ``output`` or ``divergence``."""
@@ -87,3 +105,7 @@ class SkipFinding(Finding):
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def _moved(value: float) -> str:
+    return f"{'rises' if value >= 0 else 'falls'} by {rounded(abs(value))}"

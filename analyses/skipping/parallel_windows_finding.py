@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.finding import Finding
+from layerscope.wording import rounded
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -41,6 +42,18 @@ class WindowsFinding(Finding):
             last = longest["layer"] + longest["blocks"] - 1
             text += f"; the longest window below 0.1 nats is {longest['layer']} to {last}"
         return text + "."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        pairs = self.table[self.table["blocks"] == 2]
+        worst, best = (pairs.iloc[int(getattr(pairs["value"], f)())] for f in ("argmax", "argmin"))
+        first, other = (
+            f"{int(line['layer'])} and {int(line['layer']) + 1}" for line in (best, worst)
+        )
+        return (
+            f"Run side by side, blocks {first} change the output least: {rounded(best['value'])} nats, a "
+            f"random change of that size {rounded(best['control'])}; {other} most: {rounded(worst['value'])}."
+        )
 
     def figure(self) -> go.Figure:
         """A map of all windows, and the control as another one."""

@@ -26,6 +26,13 @@ _CURVES = {
     "shattering": "share decodable",
     "dimension": "dimension",
 }
+_HUES = {
+    "input_alignment": COLORS["value"],
+    "target_alignment": SEQUENCE[5],
+    "mean_decoding": SEQUENCE[2],
+    "shattering": SEQUENCE[6],
+    "dimension": COLORS["value"],
+}
 MOST = 12
 """Dichotomies in a map; the table has all."""
 
@@ -57,7 +64,7 @@ def panels(table: pd.DataFrame) -> go.Figure:
     _reference(figure, table, places)
     for row, name in enumerate(maps, start=2):
         figure.add_trace(_map(table, places, name, named), row=row, col=1)
-        figure.update_yaxes(autorange="reversed", row=row, col=1)
+        figure.update_yaxes(autorange="reversed", ticklabelstandoff=6, row=row, col=1)
     _curves(figure, table, places, ["mean_decoding", "shattering"], len(heights) - 1)
     _curves(figure, table, places, ["dimension"], len(heights))
     _layout(figure, places, len(heights), sum(heights) + 60 * len(heights))
@@ -77,7 +84,7 @@ def _layout(
     figure.update_xaxes(range=spread)
     figure.update_xaxes(title="layer", row=rows, col=1)
     figure.update_yaxes(title="cosine", row=1, col=1)
-    figure.update_yaxes(title="held-out groups", rangemode="tozero", row=rows - 1, col=1)
+    figure.update_yaxes(title="share on held-out groups", rangemode="tozero", row=rows - 1, col=1)
     figure.update_yaxes(title="dimensions", rangemode="tozero", row=rows, col=1)
     figure.update_layout(
         title="Geometry of the conditions by layer",
@@ -105,8 +112,7 @@ def _curves(
     row: int,
 ) -> None:
     for name in names:
-        number = list(_CURVES).index(name)
-        color = SEQUENCE[number]
+        color = _HUES[name]
         lines = table[table["measure"] == name]
         lines = lines.assign(layer=[places[site][0] for site in lines["site"]])
         for band in interval(lines, "ci_low", "ci_high", color) if len(lines) > 1 else []:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,6 +77,20 @@ class TaskGeometryFinding(Finding):
         return (
             f"{text} Up to {whole['value']:.0%} of the balanced dichotomies of {whole['n_conditions']} "
             f"conditions can be decoded ({whole['site']})."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        best = _largest(self.measured("target_alignment"))
+        inputs = self.measured("input_target_alignment").iloc[0]["value"]
+        if best["value"] <= max(inputs, best["null_mean"]):
+            return (
+                f"No layer follows the task more than its inputs do: {best['value']:.2f} at most, the "
+                f"inputs {inputs:.2f}."
+            )
+        return (
+            f"The layers follow the task most at {place(best['site'])}: alignment {best['value']:.2f}, the "
+            f"inputs alone {inputs:.2f}, shuffled {best['null_mean']:z.2f}."
         )
 
     def figure(self) -> go.Figure:

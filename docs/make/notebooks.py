@@ -30,7 +30,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDTH = 760
 """CSS pixels of a picture, as wide as the text of the site."""
 VARIES = "varies"
-"""Tag of a cell whose numbers differ from run to run, such as measured times."""
+"""Tag of a cell whose words or numbers are another machine's to decide: it shows a trained network."""
 
 
 def main(names: list[str]) -> None:
@@ -131,11 +131,6 @@ def still(drawn: dict[str, Any]) -> go.Figure:
 
     figure = go.Figure(drawn["data"], drawn["layout"])
     figure.layout.sliders, figure.layout.updatemenus = (), ()
-    # A title of several lines grows upwards from its place, beyond the picture's edge.
-    if "<br>" in (figure.layout.title.text or ""):
-        figure.update_layout(
-            title={"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 12}}
-        )
     return figure
 
 

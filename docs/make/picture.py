@@ -22,7 +22,7 @@ IMAGES = Path(__file__).resolve().parents[1] / "images"
 WIDTH = 760
 """CSS pixels of the text column of the site; a picture has twice as many, for sharp screens."""
 HEIGHT = 440
-MOST = 100_000
+MOST = 120_000
 """Bytes above which a picture gets fewer colours."""
 TALLEST = 3000
 """Pixels of a page, at most."""
@@ -100,8 +100,11 @@ def small(png: bytes, paper: str, most: int = 256) -> bytes:
     common = colors[order][first[np.argsort(-weights, kind="stable")]]
     dress = next(one for one in SURFACES.values() if one["paper"] == paper)
     flat = np.array([ImageColor.getrgb(color)[:3] for color in (*dress.values(), *SEQUENCE)])
-    own = [flat[0] + share * (color - flat[0]) for color in flat for share in (1, 0.75, 0.5, 0.25)]
-    palette = np.vstack([own, common])[:most].astype(np.float32)
+    hues = [*flat[len(dress) :], *flat[: len(dress)]]
+    faint = [flat[0] + share * (hue - flat[0]) for share in (0.75, 0.5, 0.25) for hue in hues]
+    # Half of them for what the picture holds: a map's scale of colours is not the house's.
+    half = most // 2
+    palette = np.vstack([flat, common[:half], faint, common[half:]])[:most].astype(np.float32)
     squares = (palette**2).sum(1) - 2 * colors.astype(np.float32) @ palette.T
     index = squares.argmin(1).astype(np.uint8)[where.reshape(-1)]
     reduced = Image.fromarray(index.reshape(pixels.shape[:2]), "P")
@@ -124,7 +127,9 @@ def _titled(figure: go.Figure) -> go.Figure:
     layout = figure.layout
     if not layout.title.text:
         return figure
-    title = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 10}, "automargin": False}
+    # Of several lines plotly places the first half a line too high.
+    pad = {"t": 24 if "<br>" in layout.title.text else 10}
+    title = {"y": 1, "yref": "container", "yanchor": "top", "pad": pad, "automargin": False}
     return figure.update_layout(title=title, margin={"t": max(layout.margin.t or 0, 78)})
 
 

@@ -283,7 +283,8 @@ class TextFeed:
     def notes(self, info: Mapping[str, int]) -> list[str]:
         cut = info.get("truncated", 0)
         context = self.reading.context
-        lost = [f"{cut} texts were cut at the context of {context} tokens"] if cut else []
+        what = "1 text was" if cut == 1 else f"{cut:,} texts were"
+        lost = [f"{what} cut at the context of {context:,} tokens"] if cut else []
         return [*self.corpus.notes, *lost]
 
     def _prepare(self, texts: Sequence[Text], first: int) -> TextShard:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from layerscope.distribution import many
 from layerscope.finding import Finding, Provenance
 from layerscope.hooks.anatomy import Anatomy
 from layerscope.hooks.sites import layer_of
+from layerscope.wording import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +53,20 @@ class AnatomyFinding(Finding):
             f"{self.provenance.model}: {parameters.get('blocks', 0)} blocks{width}, "
             f"{len(self.sites)} named sites. {verdict[0].upper()}{verdict[1:]}{left}.{bad}"
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        size = self.provenance.parameters
+        run = self.checks[self.checks["passed"].notna()]
+        wide = f" of width {size['width']}" if size.get("width") else ""
+        text = f"The model has {many(size.get('blocks', 0), 'block')}{wide}; "
+        failed = list(run["name"][~run["passed"].astype(bool)])
+        if failed:
+            more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+            return f"{text}{len(failed)} of {len(run)} checks failed: {shortened(failed[0], 40)}{more}."
+        if not len(run):
+            return f"{text}no check of its layers was run."
+        return f"{text}what is measured between them adds up to its output: {len(run)} of {len(run)} checks passed."
 
     def figure(self) -> go.Figure:
         """One block of each stack: the residual stream, what is added to it, and the verdicts."""

@@ -53,7 +53,7 @@ def _stream(record: Observation, chain: Chain, name: str) -> Check:
     joints = list(zip(chain.exits, chain.entries[1:], strict=False))
     broken = [i for i, (out, into) in enumerate(joints) if out.value != into.value]
     if not broken:
-        return Check(name, True, 0.0, f"{len(joints)} joints, bit for bit")
+        return Check(name, True, 0.0, f"{len(joints)} joint{'s' * (len(joints) > 1)}, bit for bit")
     error = max(_gap(record, *joints[i]) for i in broken)
     return Check(name, False, error, f"changed after blocks {_listed(broken)}")
 

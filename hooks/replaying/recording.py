@@ -18,6 +18,7 @@ from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.replaying.inputs import Inputs, accepted, generates, inputs_of
 from layerscope.hooks.replaying.rewire import Call, taken_out, taps_of
 from layerscope.hooks.replaying.stage import Axes, Stage, axes_of, fresh_slot
+from layerscope.hooks.sites import require_module
 
 Play = Callable[[Stage], Tensor | None]
 
@@ -251,6 +252,7 @@ def passing(model: nn.Module, batch: Any) -> Pass:
     Raises:
         LookupError: the model has no stack of blocks.
     """
+    require_module(model)
     inputs = inputs_of(model, batch)
     found = anatomy(model)
     if not found.blocks:

@@ -66,3 +66,20 @@ def _all(
     todo = list(batches(work, asked, None if hooked else recorded))
     bar = tqdm(todo, desc="what-ifs", unit="batch", disable=not asked.progress, leave=False)
     return [run(work, asked, batch, recorded) for batch in bar]
+
+
+def require_last(work: Pass, last: int | None, generate: int) -> None:
+    """Refuse last positions that the prompts do not have, or that are padding.
+
+    Raises:
+        ValueError: more than there are, none although tokens are to be generated, or padding.
+    """
+    if last is not None and not 0 <= last <= work.positions:
+        raise ValueError(f"last={last}, but the prompts have {work.positions} positions")
+    if generate and last == 0:
+        raise ValueError("generate= needs logits: leave out last=0")
+    if (generate or last) and work.inputs.padded_right:
+        raise ValueError(
+            "prompts are padded on the right, so their last positions are padding; pad them on "
+            "the left (tokenizer.padding_side = 'left')"
+        )

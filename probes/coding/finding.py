@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.probes.finding import ProbeFinding
+from layerscope.wording import capital, known, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +82,22 @@ class CodeFinding(ProbeFinding):
             f"against {', '.join(against)}; {best['n']:,} rows in {best['n_groups']:,} groups, "
             f"accuracy on the {last_block(self.table)} {best['accuracy']:.3f}."
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        best = self.best
+        bits, without = (
+            f"{best['bits_per_label']:.2f}",
+            f"{best['baseline_bits_per_label']:.2f}",
+        )
+        if not best["ci_low"] > 1:
+            return f"{capital(self.subject)} saves no bits at any layer: {bits} each, without a model {without}."
+        said = f"{capital(self.subject)} takes the fewest bits at {place(best['site'])}: {bits} each, without a model {without}"
+        if not known(best.get("control")):
+            return f"{said}."
+        if best["ci_low"] <= best["control"]:
+            return f"{said}, but random labels gain as much."
+        return f"{said}, random labels {best['control_bits_per_label']:.2f}."
 
     @property
     def sites(self) -> Any:

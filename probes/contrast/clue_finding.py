@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.probes.finding import ProbeFinding
+from layerscope.wording import percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -66,6 +67,16 @@ class ClueFinding(ProbeFinding):
             f"{best['value']:.3f}, against {', '.join(against)}; {line['n']:,} traces of "
             f"{line['n_groups']:,} problems.{self._votes()}"
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        line = self.whole
+        said = f"The change over all layers tells {self.subject} in {percent(line['value'])} of the traces"
+        shuffled, common = percent(line["null_mean"]), percent(line["baseline"])
+        if not line["ci_low"] > line["null_mean"]:
+            return f"{said}, no better than shuffled labels: {shuffled}."
+        only = "but " if line["value"] <= line["baseline"] else ""
+        return f"{said}, {only}always the commonest in {common}, shuffled labels in {shuffled}."
 
     def _votes(self) -> str:
         votes = self.table[self.table["part"] == "rerank"]

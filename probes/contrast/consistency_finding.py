@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from layerscope.probes.finding import ProbeFinding
+from layerscope.wording import percent, place
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -63,6 +64,20 @@ class ConsistencyFinding(ProbeFinding):
             f"Found without labels, {best['label']} is told {where} {best['site']}: accuracy "
             f"{best['value']:.3f} ({best['ci_low']:.3f} to {best['ci_high']:.3f}), against "
             f"{', '.join(against)}; {best['n']:,} pairs in {best['n_groups']:,} groups."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        best = self.best
+        value, random = percent(best["value"]), max(best["null_mean"], best["random"])
+        if not best["ci_low"] > random:
+            return (
+                f"Without labels, {self.subject} is not seen at any layer: {value} right, chance directions "
+                f"{percent(random)}."
+            )
+        return (
+            f"Without labels, {self.subject} is told best at {place(best['site'])}: {value} right; chance "
+            f"directions {percent(random)}, a trained probe {percent(best['supervised'])}."
         )
 
     def figure(self) -> go.Figure:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.probes.finding import ProbeFinding
+from layerscope.wording import capital, percent, place
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -76,6 +77,24 @@ class LayerMixFinding(ProbeFinding):
             f"{1 / len(layers):.2f}{centre}). {measure} of the mix {mix['value']:.3f} "
             f"({mix['ci_low']:.3f} to {mix['ci_high']:.3f}), against {', '.join(against)}; "
             f"{mix['n']:,} rows in {mix['n_groups']:,} groups."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        layers = self.table[self.table["part"] == "layer"]
+        top, mix, best = (
+            layers.iloc[int(layers["weight"].argmax())],
+            self.part("mix"),
+            self.part("best"),
+        )
+        unit = "right" if mix["unit"] == "accuracy" else "of its variance"
+        value = f"{percent(mix['value'])} {unit}"
+        guess = mix["baseline"] if mix["unit"] == "accuracy" else 0.0
+        if not mix["ci_low"] > guess:
+            return f"{capital(self.subject)} is not seen in a mix of the layers: {value}, guessing {percent(guess)}."
+        return (
+            f"{capital(self.subject)} is read mostly from {place(top['site'])} (weight {top['weight']:.2f}): "
+            f"the mix {value}, one layer {percent(best['value'])}."
         )
 
     def part(self, name: str) -> dict[str, Any]:

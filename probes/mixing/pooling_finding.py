@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from layerscope.probes.finding import ProbeFinding
+from layerscope.probes.finding import ProbeFinding, weighed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -39,6 +39,16 @@ COLUMNS = (
 """Order of the table's columns; docs/layer_mixes.md says what each one means."""
 
 
+TOKENS = {
+    "last": "last token",
+    "mean": "mean",
+    "max": "maxima",
+    "first": "first token",
+    "tail": "last tokens",
+}
+"""Poolings in words."""
+
+
 @dataclass(frozen=True)
 class PoolingFinding(ProbeFinding):
     """A score for each pooling at each site."""
@@ -69,6 +79,14 @@ class PoolingFinding(ProbeFinding):
             f"{best['label']} of a text is read best from {best['pooling']} at {best['site']}: "
             f"{measure} {best['value']:.3f} ({best['ci_low']:.3f} to {best['ci_high']:.3f}), against "
             f"{', '.join(against)}; {best['n']:,} texts in {best['n_groups']:,} groups."
+        )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        best = self.best
+        said = weighed(f"{self.subject} of a text", best, places=len(self.table))
+        return (
+            said.replace(" is read best", f" is read best from the {TOKENS[best['pooling']]}") + "."
         )
 
     def figure(self) -> go.Figure:

@@ -20,6 +20,9 @@ Task = Literal["class", "number"]
 MOST_CLASSES = 10
 """Whole numbers with more different values than this are read as numbers, not as classes."""
 _WORDS = ("word", "lemma")
+_NONE = (
+    "these rows have no labels; extract from data that has them, as .conllu or columns of a table"
+)
 
 
 def label_of(source: Corpus | Store, label: str | None) -> str:
@@ -31,11 +34,13 @@ def label_of(source: Corpus | Store, label: str | None) -> str:
     there = source.labels
     if label is not None:
         if label not in there:
+            if not there:
+                raise LookupError(f"no label {label!r} here, {_NONE}")
             raise LookupError(f"no label {label!r} here; {nearest(label, there)}")
         return label
     candidates = [name for name in there if name not in _WORDS]
     if not candidates:
-        raise LookupError("these rows have no labels; extract from data that has them")
+        raise LookupError(f"no label to read, {_NONE}")
     if len(candidates) == 1:
         return candidates[0]
     if "upos" in candidates:

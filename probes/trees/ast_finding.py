@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.probes.finding import ProbeFinding
+from layerscope.wording import capital, known, percent, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,19 @@ class AstFinding(ProbeFinding):
             f"{', '.join(against)}; {inner['value']:.3f} of those of two words or more; "
             f"{best['n']:,} texts in {best['n_groups']:,} groups."
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        best = self.best
+        value, without = percent(best["value"]), percent(best["baseline"])
+        what = f"{capital(str(best['label']))}s"
+        if not best["ci_low"] > best["baseline"]:
+            return f"{what} are not seen at any layer: {value} of their parts right, without a model {without}."
+        said = f"{what} are read best at {place(best['site'])}: {value} of their parts right"
+        if known(best.get("twin")) and best["ci_low"] <= best["twin"]:
+            return f"{said}, but an untrained model does as well: {percent(best['twin'])}."
+        untrained = f", untrained {percent(best['twin'])}" if known(best.get("twin")) else ""
+        return f"{said}; without a model {without}{untrained}."
 
     def figure(self) -> go.Figure:
         """F1 by layer above its controls: of all constituents, and of those of two words or more."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.probes.finding import ProbeFinding
+from layerscope.wording import capital, known, percent, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,23 @@ class StructuralFinding(ProbeFinding):
             f"correlation of distances {at['dspr']['value']:.3f}, root found in "
             f"{at['root']['value']:.3f} of {best['n']:,} sentences in {best['n_groups']:,} groups."
         )
+
+    def gist(self) -> str:
+        """In one sentence."""
+        best = self.best
+        value, chain = percent(best["value"]), percent(best["baseline"])
+        if not best["ci_low"] > best["baseline"]:
+            return (
+                f"No layer shows more of the links between words than linking neighbours does: {value} "
+                f"against {chain}."
+            )
+        said = f"{place(best['site'])} shows {value} of the links between words"
+        if known(best.get("twin")) and best["ci_low"] <= best["twin"]:
+            return f"{capital(said)}, but an untrained model as much: {percent(best['twin'])}."
+        untrained = (
+            f", an untrained model {percent(best['twin'])}" if known(best.get("twin")) else ""
+        )
+        return f"{capital(said)}; linking neighbours gives {chain}{untrained}."
 
     def figure(self, measure: str = "uuas") -> go.Figure:
         """One score by layer above its controls; below, a sentence with its tree and the one found."""

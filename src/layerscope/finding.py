@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from layerscope.saved import read_header, read_table, write
+from layerscope.wording import opening
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,6 +102,14 @@ class Finding:
         """One or two sentences with the numbers in them."""
         raise TypeError(f"{type(self).__name__} states no answer; define answer()")
 
+    def gist(self) -> str:
+        """One plain sentence for somebody who reads nothing else, from `table` alone.
+
+        It has two or three rounded numbers and what they are to be compared with, names layers as
+        ``block 5``, and says so where nothing is seen or a control does as well.
+        """
+        return opening(self.answer())
+
     def figure(self) -> go.Figure:
         """The picture of `table`; draws only, computes nothing."""
         raise TypeError(f"{type(self).__name__} draws no figure; define figure()")
@@ -121,7 +130,7 @@ class Finding:
 
         Raises:
             TypeError: the class keeps state outside its table.
-            ValueError: the folder holds a finding of another kind.
+            ValueError: the folder holds a finding of another kind, a store or a model.
             ValueError: a column of the table mixes types that no file format can hold.
         """
         _refuse_extra_fields(self)
@@ -180,11 +189,16 @@ class Finding:
             themed(self.figure(), dark=_is_dark()).show(config=CONFIG)
 
     def _repr_html_(self) -> str:
-        """For tools that collect HTML (Quarto, marimo, Sphinx): answer, caveats and figure."""
+        """For tools that collect HTML without a kernel of Jupyter (marimo, Sphinx galleries).
+
+        Answer, caveats and figure, complete in themselves: such tools show each in a frame of its
+        own, so that plotly's 4.8 MB are in each, and nothing is fetched when it is looked at. For
+        many findings `layerscope.report` holds plotly once.
+        """
         from layerscope.theme import CONFIG, themed
 
         figure = themed(self.figure(), dark=_is_dark())
-        drawn: str = figure.to_html(config=CONFIG, full_html=False, include_plotlyjs="cdn")
+        drawn: str = figure.to_html(config=CONFIG, full_html=False, include_plotlyjs=True)
         return self._words() + drawn
 
     def _words(self) -> str:

@@ -23,8 +23,9 @@ def write(folder: Path, header: dict[str, Any], table: pd.DataFrame) -> None:
 
     Raises:
         ValueError: a column of the table mixes types that no file format can hold, or the folder
-            holds a finding of another kind.
+            holds a finding of another kind, a store or a model.
     """
+    refuse_store_or_model(folder)
     _refuse_another_kind(folder, header["kind"])
     text = json.dumps({"format": FORMAT} | header, indent=1, ensure_ascii=False) + "\n"
     content = _parquet_bytes(table)
@@ -75,6 +76,20 @@ def write_whole(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def refuse_store_or_model(folder: Path) -> None:
+    """A finding in such a folder would be read in place of what the folder is.
+
+    Raises:
+        ValueError: the folder holds a store or a model; with a name that is free for use.
+    """
+    for file, what in (("store.json", "a store of activations"), ("config.json", "a model")):
+        if (folder / file).is_file():
+            raise ValueError(
+                f"{folder} holds {what}, which nothing is to be written into; give a folder of its "
+                f"own, as {folder.with_name(f'{folder.name}-out')}"
+            )
 
 
 def _refuse_another_kind(folder: Path, kind: str) -> None:

@@ -21,6 +21,11 @@ COLORS = {
     "good": "#009e73",
     "bad": "#d55e00",
     "other": "#7d7d7d",
+    "noise": "#5b5ea6",
+    "block": "#0072b2",
+    "attention": "#9a7d0a",
+    "mlp": "#009e73",
+    "embed": "#5b5ea6",
 }
 """What a mark stands for -> its colour, on light and dark backgrounds alike."""
 
@@ -71,7 +76,10 @@ def themed(figure: go.Figure, *, dark: bool = False) -> go.Figure:
     """A copy of the figure in layerscope's template; explicit settings of the figure win."""
     import plotly.graph_objects as go
 
-    return go.Figure(figure).update_layout(template=template(dark=dark))
+    dressed = go.Figure(figure)
+    # Assigned, not updated: the latter would mix it into plotly's own template, and takes longer.
+    dressed.layout.template = template(dark=dark)
+    return dressed
 
 
 def template(*, dark: bool = False) -> dict[str, Any]:

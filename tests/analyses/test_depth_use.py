@@ -17,20 +17,14 @@ from layerscope.hooks.anatomy import anatomy
 from layerscope.hooks.load import load_model
 from layerscope.planted import families
 from layerscope.planted.linear_stack import linear_stack
+from layerscope.planted.turns import turning
 
 WIDTH, RATIOS = 6, (0.5, 2.0, 0.1)
 
 
-def turned(ratio: float) -> torch.Tensor:
-    """A matrix whose product is at a right angle to its argument and `ratio` times as long."""
-    quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
-    return ratio * torch.block_diag(*[quarter] * (WIDTH // 2))
-
-
 @pytest.fixture(scope="module")
 def orthogonal() -> torch.nn.Module:
-    table = torch.randn(9, WIDTH, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return linear_stack(table, mlp=[turned(r) for r in RATIOS])
+    return turning(RATIOS, tokens=9, width=WIDTH)
 
 
 IDS = torch.randint(9, (4, 7), generator=torch.Generator().manual_seed(1))
@@ -137,7 +131,7 @@ def test_other_families_add_up(name: str) -> None:
     model = families.build(name)
     ids = families.batch(name)["input_ids"]  # type: ignore[call-overload]
     found = depth_use(model, ids, twin=False, progress=False)
-    assert set(found.table["part"]) >= {"block", "attention", "mlp"}
+    assert set(found.table["part"]) >= {"block", "attention", "MLP"}
     assert np.isfinite(found.table["value"]).all()
     parallel = any("run in parallel" in note for note in found.notes)
     assert parallel == (name in ("gpt_neox", "falcon"))
@@ -167,7 +161,7 @@ def test_what_training_changes(shared_data: Any, tmp_path: Any) -> None:
     assert isinstance(again, DepthUseFinding)
     assert again.answer() == found.answer()
     assert again.effective_depth()["kl"] is not None
-    assert {t.name for t in again.figure().data if t.name} >= {"block", "attention", "mlp"}
+    assert {t.name for t in again.figure().data if t.name} >= {"block", "attention", "MLP"}
     assert found.provenance.parameters["layer_evaluations"] == 16
 
 

@@ -7,26 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from layerscope.analyses.ffn_skip import ffn_skip, skipped_ffns
 from layerscope.finding import Finding
 from layerscope.planted import families
-from layerscope.planted.linear_stack import linear_stack
+from layerscope.planted.turns import turning
 
 TEXTS = [[5, 9, 12, 40, 7, 3], [3, 3, 8, 21], [60, 59, 58, 57, 56, 55]]
 GAINS = [1.0, 0.9, 0.8, 0.2, 0.7, 0.1, 0.6, 0.5]  # below 1/3 first at block 3
 
 
-def quarter_turns(pairs: int) -> Tensor:
-    block = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
-    return torch.block_diag(*[block] * pairs)
-
-
 def planted() -> nn.Module:
     """MLPs that turn the state by known angles: cosine 1 / sqrt(1 + gain squared)."""
-    states = torch.randn(61, 6, generator=torch.Generator().manual_seed(0)).double()
-    return linear_stack(states, mlp=[g * quarter_turns(3) for g in GAINS])
+    return turning(GAINS, tokens=61)
 
 
 def test_the_policy_skips_all_that_follow_the_first_block_over_the_threshold() -> None:
@@ -117,7 +111,8 @@ def test_the_finding_is_saved_whole_and_drawn(tmp_path: Any) -> None:
     assert again.answer() == found.answer()
     assert "at random cost" in found.answer()
     assert any("run in parallel" in note for note in found.notes)
-    assert len(found.figure().data) == 2
+    lines = [trace for trace in found.figure().data if trace.hoverinfo != "skip"]
+    assert len(lines) == 2
 
 
 def test_an_encoder_is_refused() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -28,6 +27,7 @@ from layerscope.hooks.bypass import Part
 from layerscope.hooks.edits import edit, skip
 from layerscope.planted import families
 from layerscope.planted.linear_stack import linear_stack
+from layerscope.planted.turns import circling
 
 LENGTHS = [9, 9, 6, 7, 4, 8, 5, 12]
 
@@ -125,15 +125,8 @@ def test_what_adds_nothing_goes_first_and_changes_not_one_bit() -> None:
 # Orders
 
 
-def rotation(degrees: float) -> torch.Tensor:
-    a = np.radians(degrees)
-    return torch.tensor([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-
-
 def test_three_turns_of_120_degrees_go_only_as_a_run() -> None:
-    steps = [rotation(d) - torch.eye(2).double() for d in (100, 80, 1, 120, 120, 120, 70)]
-    states = torch.randn(61, 2, generator=torch.Generator().manual_seed(0)).double()
-    model = linear_stack(states, mlp=steps)
+    model = circling((100, 80, 1, 120, 120, 120, 70))
     texts = texts_of(model)
     runs = consecutive(cosines(model, texts, []), 3)
     assert runs[2] == [("block", 3), ("block", 4), ("block", 5)]

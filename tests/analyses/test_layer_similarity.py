@@ -20,6 +20,7 @@ from layerscope.finding import Finding
 from layerscope.hooks.extract import extract
 from layerscope.planted import families
 from layerscope.planted.linear_stack import final_states, linear_stack
+from layerscope.planted.turns import circling, quarter_turns
 
 STATES = ["embed", "all", "blocks.*.resid_mid"]
 
@@ -85,12 +86,6 @@ def test_a_sublayer_that_writes_nothing_has_cosine_exactly_one(letters: Any) -> 
     assert rest["value"].max() < 1 - 1e-6
 
 
-def quarter_turns(pairs: int) -> Tensor:
-    """A matrix that turns every vector by 90 degrees and keeps its length."""
-    block = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
-    return torch.block_diag(*[block] * pairs)
-
-
 def test_the_joint_ranking_interleaves_attention_and_mlp_by_how_far_they_turn(letters: Any) -> None:
     attention, mlp = [0.9, 0.1, 0.5, 0.3], [0.2, 0.8, 0.05, 0.6]
     turn = quarter_turns(3)
@@ -124,18 +119,9 @@ def _bare(tokenizer: Any) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<s>")
 
 
-def rotation(degrees: float) -> Tensor:
-    a = math.radians(degrees)
-    return torch.tensor(
-        [[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]], dtype=torch.float64
-    )
-
-
 def test_three_turns_of_120_degrees_are_found_as_a_run_and_never_one_by_one(letters: Any) -> None:
     degrees = [100, 80, 1, 120, 120, 120, 70]  # block 2 nearly still: a gap off by one starts there
-    steps = [rotation(d) - torch.eye(2, dtype=torch.float64) for d in degrees]
-    states = torch.randn(61, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    model = linear_stack(states, mlp=steps)
+    model = circling(degrees, seed=2)
     found = layer_similarity(model, TEXTS, tokenizer=letters, progress=False)
     assert set(found.order()[-3:]) == {3, 4, 5}
     assert value(found, "block")[4] == pytest.approx(-0.5, abs=1e-6)

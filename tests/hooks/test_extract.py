@@ -225,7 +225,7 @@ def test_texts_beyond_the_context_are_cut_and_counted(
     take: Callable[..., Store], sentences: list[str]
 ) -> None:
     store = take([*sentences, " ".join(sentences)])
-    assert any("1 texts were cut at the context of 64 tokens" in note for note in store.notes)
+    assert any("1 text was cut at the context of 64 tokens" in note for note in store.notes)
     assert store.rows["position"].max() == 63
 
 

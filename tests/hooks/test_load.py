@@ -39,6 +39,15 @@ def test_a_saved_model_comes_back_in_eval_mode_with_its_head(gpt2: Any, tmp_path
         assert torch.equal(model(input_ids=ids).logits, gpt2(input_ids=ids).logits)
 
 
+def test_a_tilde_is_the_home_folder(
+    source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert isinstance(load_model("~/mine.py:build"), nn.Sequential)
+    with pytest.raises(FileNotFoundError, match=rf"no model folder '{tmp_path}/nowhere'"):
+        load_model("~/nowhere")
+
+
 def test_the_saved_dtype_is_kept_unless_another_is_asked(gpt2: Any, tmp_path: Path) -> None:
     gpt2.bfloat16().save_pretrained(tmp_path)
     assert next(load_model(tmp_path).parameters()).dtype == torch.bfloat16

@@ -132,6 +132,18 @@ def test_long_prompts_are_refused_or_cut_and_counted(named: Any) -> None:
         made(long, named, too_long="cut")
 
 
+def test_the_tokenizer_does_not_warn_of_what_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    warning = "transformers.tokenization_utils_base.logger.warning"
+    monkeypatch.setattr(warning, lambda *said: told.append(said))
+    fresh = load_tokenizer()
+    long = "The friend of Anna is. " * 60
+    assert len(fresh(long)["input_ids"]) > 256
+    assert len(told) == 1  # the warning that is meant, and that is given once for each tokenizer
+    assert len(made([long], load_tokenizer(), too_long="truncate").ids[0]) == 256
+    assert len(told) == 1
+
+
 def test_the_models_own_context_counts(gpt2: Any, tokenizer: Any) -> None:
     assert len(as_prompts(gpt2, [[3] * 64]).ids[0]) == 64
     with pytest.raises(ValueError, match="has 65 tokens, more than the context of 64"):

@@ -10,6 +10,7 @@ from torch import nn
 
 from layerscope.hooks import anatomy as anatomy_module
 from layerscope.hooks.places import Difference, Tap, module_at, pick, pick_input
+from layerscope.hooks.replay import record
 from layerscope.hooks.sites import layer_of, place_of, resolve
 from layerscope.planted.families import build
 
@@ -75,6 +76,14 @@ def test_what_does_not_exist_is_told_what_does(
 ) -> None:
     with pytest.raises(error, match=words):
         resolve(gpt2, asked)
+
+
+def test_the_name_of_a_model_is_no_model() -> None:
+    name: Any = "path/to/model"
+    with pytest.raises(TypeError, match=r"a torch module, got str; load_model\(name\) makes one"):
+        resolve(name, "0")
+    with pytest.raises(TypeError, match=r"a torch module, got str; load_model\(name\) makes one"):
+        record(name, {"input_ids": torch.ones(1, 2, dtype=torch.long)})
 
 
 def test_a_module_path_never_runs_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

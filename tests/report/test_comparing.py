@@ -10,7 +10,8 @@ import pytest
 from layerscope.finding import Finding, Provenance
 from layerscope.report import comparing, to_html
 from layerscope.report.sections import sections_of
-from layerscope.report.summary import gist, group_of, grouped
+from layerscope.report.summary import group_of, grouped
+from layerscope.wording import opening
 
 
 class Score(Finding):
@@ -49,6 +50,36 @@ def test_what_it_cost_does_not_tell_questions_apart() -> None:
     a = score("a", [0.5], layer_evaluations=3.5, stores=["x"])
     b = score("b", [0.5], layer_evaluations=7.0, stores=["y"])
     assert len(comparing.side_by_side([a, b])) == 1
+
+
+def test_other_data_are_another_question() -> None:
+    def of(model: str, data: str) -> Score:
+        found = score(model, [0.5])
+        return replace(found, provenance=replace(found.provenance, data=data))
+
+    assert len(comparing.side_by_side([of("a", "books"), of("b", "poems")])) == 2
+    assert len(comparing.side_by_side([of("a", "books[:60]"), of("b", "books[:90]")])) == 2
+    # Each model's tokenizer counts its own.
+    pair = [of("a", "books[:60], 1,234 tokens"), of("b", "books[:60], 987 tokens")]
+    assert len(comparing.side_by_side(pair)) == 1
+
+
+def test_models_of_unequal_depth_are_said_to_be() -> None:
+    alike = [score("a", [0.5, 0.6]), score("b", [0.5, 0.7])]
+    assert comparing.depths(alike, ["a", "b"]) == ""
+    [section] = sections_of([alike[0], score("b", [0.5, 0.7, 0.8])])
+    assert section.notes[0].startswith(
+        "The models differ in depth (the last is in a block 1, in b block 2)"
+    )
+
+
+def test_without_an_interval_nothing_is_said_of_overlap() -> None:
+    a, b = score("a", [0.5, 0.5]), score("b", [0.9, 0.9])
+    b.table.loc[0, ["ci_low", "ci_high"]] = None
+    found = comparing.differences([a, b], ["a", "b"])
+    assert found is not None
+    assert list(found["intervals"]) == ["", "apart"]
+    assert comparing.largest(found, ["a", "b"], "").endswith("0.500 in a, 0.900 in b.")
 
 
 def test_models_without_a_name_are_not_taken_for_each_other() -> None:
@@ -158,11 +189,12 @@ def test_the_summary_keeps_the_order_of_its_headings() -> None:
     assert groups[1].sections == (sections[0], sections[2])
 
 
-def test_a_gist_is_the_first_sentences() -> None:
-    assert gist("One of 3.5 nats. Two. " + "Long. " * 60) == "One of 3.5 nats. Two. " + " ".join(
+def test_an_opening_is_the_first_sentences() -> None:
+    assert opening("One of 3.5 nats. Two. " + "Long. " * 60) == "One of 3.5 nats. Two. " + " ".join(
         ["Long."] * 29
     )
-    assert gist("A" * 500 + ". Next.") == "A" * 500 + "."
+    assert opening("A" * 500 + ". Next.") == "A" * 500 + "."
     assert (
-        gist("At blocks.12.resid_post and blocks.3.mlp_out.") == "At block 12 and blocks.3.mlp_out."
+        opening("At blocks.12.resid_post and blocks.3.mlp_out.")
+        == "At block 12 and the MLP of block 3."
     )

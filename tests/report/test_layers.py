@@ -13,8 +13,26 @@ from layerscope.theme import mark_layers, themed
 def test_a_row_is_about_the_layer_of_its_number_or_of_its_site() -> None:
     numbered = pd.DataFrame({"site": ["blocks.9.z", "embed", "x"], "layer": [3.0, -1.0, np.nan]})
     assert layers_of(numbered) == [(3,), (-1,), ()]
-    sites = pd.DataFrame({"site": ["blocks.2.mlp_out", "embed", "norm", "encoder.blocks.1.z"]})
-    assert layers_of(sites) == [(2,), (-1,), (), (1,)]
+    sites = pd.DataFrame({"site": ["blocks.2.mlp_out", "embed", "norm", "h.blocks.1.z"]})
+    assert layers_of(sites) == [(2,), (-1,), (), ()]
+
+
+def test_layers_that_are_no_blocks_are_not_taken_for_those_of_the_same_number() -> None:
+    table = pd.DataFrame(
+        {
+            "site": ["encoder.blocks.1.resid_post", "blocks.1.resid_post", "encoder.embed"],
+            "layer": [1, 1, -1],
+            "value": [0.25, 0.5, 0.75],
+        }
+    )
+    assert layers_of(table) == [(), (1,), ()]
+    assert lines(table) == {1: "0.500"}
+    assert layers_of(table.drop(columns="layer")) == [(), (1,), ()]
+    small = pd.DataFrame({"site": ["hidden.1", "softmax"], "layer": [1, 2], "value": 1.0})
+    assert lines(small) == {}
+    # Where there is only the encoder, its blocks are the only ones that can be meant.
+    assert layers_of(table.iloc[:1]) == [(1,)]
+    assert layers_of(table.iloc[:1].drop(columns="layer")) == [(1,)]
 
 
 def test_a_pair_is_about_both() -> None:
@@ -69,6 +87,15 @@ def test_many_values_of_a_layer_are_told_by_their_range() -> None:
     assert lines(heads)[1] == "0.000 to 0.500 in 6 rows"
     kinds = heads.assign(kind=["a"] * 3 + ["b"] * 3)
     assert lines(kinds)[1] == "a: 0.000 to 0.200 in 3 rows; b: 0.300 to 0.500 in 3 rows"
+    assert lines(heads.assign(unit="nats"))[1] == "0.000 to 0.500 nats in 6 rows"
+
+
+def test_a_measure_with_several_values_is_not_told_by_its_first() -> None:
+    """Over training the first is that of the untrained network."""
+    steps = pd.DataFrame({"step": range(5), "measure": "cosine", "layer": 0, "value": 1.0})
+    steps["value"] = [1.0, 0.75, 0.5, 0.25, 0.5]
+    alone = pd.DataFrame({"step": [4], "measure": "rank", "layer": 0, "value": 8.0})
+    assert lines(pd.concat([steps, alone]))[0] == "cosine: 0.25 to 1.00 in 5 rows; rank: 8.00"
 
 
 def test_a_line_tells_the_first_part_and_the_smallest_scope() -> None:
@@ -78,6 +105,15 @@ def test_a_line_tells_the_first_part_and_the_smallest_scope() -> None:
     assert lines(alike)[0] == "block: 1.00; mlp: 2.00"
     scopes = pd.DataFrame({"layer": 0, "scope": ["token"] * 5 + ["prompts"], "value": range(6)})
     assert lines(scopes)[0] == "5.00"
+
+
+def test_windows_of_blocks_are_said_to_be_windows() -> None:
+    begin = pd.DataFrame({"layer": 1, "blocks": [2, 3], "value": [0.25, 0.5]})
+    assert lines(begin)[1] == "windows that begin here: blocks 2: 0.250; blocks 3: 0.500"
+    assert lines(begin.assign(blocks=1).iloc[:1])[1] == "0.250"
+    around = pd.DataFrame({"layer": [3], "first": [2], "end": [5], "value": [0.5]})
+    assert lines(around)[3] == "windows around it: 0.500"
+    assert lines(around.assign(first=3, end=4))[3] == "0.500"
 
 
 def test_pairs_are_told_only_where_nothing_else_is() -> None:

@@ -22,7 +22,6 @@ from plotly.offline import get_plotlyjs
 import layerscope.report
 from layerscope.finding import Finding, Provenance
 from layerscope.report import report, to_html
-from layerscope.report.summary import gist
 
 PROVENANCE = Provenance(model="m", versions={}, created="2026-01-02T03:04:05+00:00")
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;\u2028\u2029é😀"
@@ -109,7 +108,7 @@ def test_the_summary_has_every_question_and_answer(page: Page, findings: list[Fi
     asked = [text for text in page.text["span"] if text.endswith("?")]
     assert asked == [f.question for f in findings]
     assert anchors == [f"#{name}" for name in page.having("id") if re.match(r"\d+-", name)]
-    assert {gist(finding.answer()) for finding in findings} <= set(page.text["span"])
+    assert {finding.gist() for finding in findings} <= set(page.text["span"])
 
 
 def test_every_anchor_leads_somewhere_and_ids_are_unique(page: Page) -> None:
@@ -334,6 +333,12 @@ def test_the_package_can_be_called_like_the_function(
 ) -> None:
     path = layerscope.report(findings, tmp_path / "r.html", title="Called")
     assert "<title>Called</title>" in path.read_text("utf-8")
+
+
+def test_a_folder_is_no_page(findings: list[Finding], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is a folder; give a file in it: .*report\.html"):
+        report(findings, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_importing_the_report_is_light() -> None:

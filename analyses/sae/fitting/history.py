@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from layerscope.analyses.sae.fitting.plan import Plan
 from layerscope.finding import Finding, Provenance
+from layerscope.wording import percent, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,16 @@ class TrainingFinding(Finding):
         if len(said) > 3:
             return "; ".join(said[:2]) + f"; and {len(said) - 2} more."
         return "; ".join(said) + "."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        last = self.table.groupby("member", sort=True).tail(1)
+        best = last.iloc[int(last["explained_variance"].argmax())]
+        who = "The dictionary" if len(last) == 1 else f"The best of {len(last)} dictionaries"
+        return (
+            f"{who} explains {percent(best['explained_variance'])} of the variance with "
+            f"{rounded(best['l0'])} of {int(best['latents']):,} features at a time; {percent(best['dead_share'])} never fire."
+        )
 
     def of(self, member: int) -> Self:
         """The history of one SAE of the group."""

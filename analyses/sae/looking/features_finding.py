@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from layerscope.analyses.material.pieces import shown
 from layerscope.analyses.sae.looking.class_counts import SURE
 from layerscope.finding import Finding
+from layerscope.wording import called, known, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,27 @@ class FeaturesFinding(Finding):
             f"{alive['density'].median():.1%} of {rows}{never}."
         )
         return f"{said} {_classes(alive) if 'class' in table else _first(self.shown)}"
+
+    def gist(self) -> str:
+        """In one sentence."""
+        table = self.table
+        alive = table[table["fired"] > 0]
+        if not len(alive):
+            return f"None of the {len(table):,} features fires on any row."
+        if "class" not in table:
+            often = percent(alive["density"].median())
+            return f"{len(alive):,} of {len(table):,} features fire, half of them on more than {often} of the rows."
+        sure, label = int(told(alive).sum()), called(alive["label"].iloc[0])
+        if not sure:
+            return f"No feature tells {label} better than shuffled labels do."
+        random = alive["random_told"].iloc[0] if "random_told" in alive else float("nan")
+        said = (
+            f"{percent(sure / len(alive))} of the features tell {label} better than shuffled labels"
+        )
+        if not known(random):
+            return f"{said}; no control was run."
+        only = "" if sure / len(alive) > random else "no more than random directions: "
+        return f"{said}; {only or 'of random directions '}{percent(random)}."
 
     @property
     def shown(self) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import percent, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,18 @@ class SAEFinding(Finding):
         """Explained variance and L0 beside the baselines, what the model keeps, the dead latents."""
         told = [self._explained(), self._kept(), self._dead(), *self._probed(), *self._absorbed()]
         return ". ".join(one for one in told if one) + "."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        line, l0 = self.line("explained_variance"), self.value("l0")
+        said = f"{rounded(l0)} features at a time explain {percent(line['value'])} of the variance"
+        if isnan(line["random"]):
+            return f"{said}; no control was run."
+        only = "" if line["value"] > max(line["random"], line["pca"]) else "no more than others: "
+        return (
+            f"{said}; {only}as many principal components {percent(line['pca'])}, random directions "
+            f"{percent(line['random'])}."
+        )
 
     @property
     def measures(self) -> pd.DataFrame:

@@ -40,8 +40,15 @@ def mdl(data: Path) -> Finding:
 
 def scalar_mix(data: Path) -> Finding:
     """Word class from all layers at once."""
-    corpus = _treebank(data).take(100)
-    return ls.probe(_stories(data), "all", corpus, label="upos", kind="scalar_mix", **QUIET)
+    return ls.probe(
+        _stories(data),
+        "all",
+        _treebank(data),
+        label="upos",
+        kind="scalar_mix",
+        max_rows=2400,
+        **QUIET,
+    )
 
 
 def pooling(data: Path) -> Finding:

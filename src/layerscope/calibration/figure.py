@@ -52,7 +52,7 @@ def figure(table: pd.DataFrame) -> go.Figure:
     return drawn.update_layout(
         height=round(depth * PIXELS) + 120,
         xaxis={
-            "title": "measured - expected, in units of what is allowed",
+            "title": "(measured - expected) / allowed",
             "range": [-EDGE - 0.15, EDGE + 0.15],
             "tickvals": [-1, 0, 1],
             "ticktext": ["-1", "as expected", "+1"],

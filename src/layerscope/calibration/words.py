@@ -70,3 +70,17 @@ def number(value: float) -> str:
     if abs(value) < 1e-3:
         return f"{value:.0e}"
     return f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def gist(table: pd.DataFrame) -> str:
+    """How many instruments read what was planted, in one sentence."""
+    names = list(dict.fromkeys(table["instrument"]))
+    bad = list(dict.fromkeys(table[table["verdict"] != AS_EXPECTED]["instrument"]))
+    if not bad:
+        who = "The instrument reads" if len(names) == 1 else f"All {len(names)} instruments read"
+        return f"{who} what was planted: none of {len(table)} readings is off."
+    more = f" and {len(bad) - 2} more" if len(bad) > 2 else ""
+    return (
+        f"{len(names) - len(bad)} of {len(names)} instruments read what was planted; off or failed: "
+        f"{', '.join(bad[:2])}{more}."
+    )

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from layerscope.saved import refuse_store_or_model
+
 
 def model(name: str | None) -> str | None:
     """A model's name, unless it names something of ours, or nothing that is here.
@@ -160,12 +162,11 @@ def folder(path: Path | None) -> Path | None:
     """The folder that a finding or an SAE is to be written to.
 
     Raises:
-        ValueError: a file.
+        ValueError: a file, a store or a model.
     """
     if path is not None:
-        if path.is_file():
-            raise ValueError(f"{path} is a file; what is saved here is a folder: give a new name")
-        _refuse_file_above(path)
+        _refuse_file_at_or_above(path)
+        refuse_store_or_model(path)
     return path
 
 
@@ -175,7 +176,9 @@ def new_store(path: Path | None) -> Path | None:
     Raises:
         ValueError: a file, or a folder of something else.
     """
-    if folder(path) is not None and path is not None and path.is_dir():
+    if path is not None:
+        _refuse_file_at_or_above(path)
+    if path is not None and path.is_dir():
         there = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
         if there and not {"store.json", "shards", "locks"} & set(there):
             raise ValueError(
@@ -202,6 +205,12 @@ def _is_texts(name: str) -> bool:
     from layerscope.corpus.reading import KINDS
 
     return Path(name.removesuffix(".gz")).suffix.lower() in set(KINDS) - {".py"}
+
+
+def _refuse_file_at_or_above(path: Path) -> None:
+    if path.is_file():
+        raise ValueError(f"{path} is a file; what is saved here is a folder: give a new name")
+    _refuse_file_above(path)
 
 
 def _refuse_file_above(path: Path) -> None:

@@ -45,6 +45,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
     """All that a finding holds, as JSON can say it."""
     return {
         "question": finding.question,
+        "gist": finding.gist(),
         "answer": finding.answer(),
         "table": json.loads(finding.table.to_json(orient="records")),
         "notes": list(finding.notes),

@@ -17,6 +17,8 @@ from layerscope.corpus.text import Text
 if TYPE_CHECKING:
     from layerscope.corpus.summary import CorpusFinding
 
+NO_TEXT = "is the file empty, or are the texts in another column (text=)?"
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -69,6 +71,11 @@ class Corpus:
         words = f", {self.survey.words:,} words" if self.survey.words else ""
         return f"Corpus({self.name!r}, {len(self):,} texts{words}, labels: {labels})"
 
+    def _repr_html_(self) -> str:
+        from layerscope.corpus.cards import corpus_card
+
+        return corpus_card(self)
+
     @cached_property
     def survey(self) -> Survey:
         """Counts, labels and fingerprint, from one reading of the whole source.
@@ -80,7 +87,7 @@ class Corpus:
         found = _survey(self._texts())
         if not found.texts:
             blank = f" ({found.empty:,} texts, all empty)" if found.empty else ""
-            raise ValueError(f"{self.name!r} holds no text{blank}")
+            raise ValueError(f"{self.name!r} holds no text{blank}; {NO_TEXT}")
         both = set(found.word_labels) & set(found.text_labels)
         if both:
             raise ValueError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 from layerscope.corpus import frames, tables
 from layerscope.corpus.conllu import read_conllu
-from layerscope.corpus.corpus import Corpus
+from layerscope.corpus.corpus import NO_TEXT, Corpus
 from layerscope.corpus.files import files_at, kind_of
 from layerscope.corpus.labels import Asked, with_labels
 from layerscope.corpus.plain import read_plain, wrapped_note
@@ -105,7 +105,7 @@ def read(
         return samples_of(source, label=label, group=group, name=name)
     corpus = _corpus(source, text, group, name)
     if next(iter(corpus), None) is None:
-        raise ValueError(f"{corpus.name!r} holds no text")
+        raise ValueError(f"{corpus.name!r} holds no text; {NO_TEXT}")
     return with_labels(corpus, label)
 
 

@@ -44,7 +44,8 @@ class SampleBatch:
         for name, value in self.parts().items():
             if len(value) != self.stop - self.start:
                 raise ValueError(
-                    f"{name} has {len(value):,} samples, others have {self.stop - self.start:,}"
+                    f"{name} has {len(value):,} samples, others have {self.stop - self.start:,}; "
+                    "the first dimension of each counts samples"
                 )
 
     def parts(self) -> dict[str, Any]:
@@ -182,6 +183,11 @@ class Samples:
         shapes = ", ".join(f"{name} {list(x.shape[1:])}" for name, x in inputs.items())
         labels = ", ".join(first.labels) or "none"
         return f"Samples({self.name!r}, {len(self):,} samples, inputs: {shapes}, labels: {labels})"
+
+    def _repr_html_(self) -> str:
+        from layerscope.corpus.cards import samples_card
+
+        return samples_card(self)
 
 
 def fingerprint_of(batches: Iterable[SampleBatch]) -> str:

@@ -38,7 +38,9 @@ def group_folds(
         return _deal(codes, folds, seed)
     values = np.asarray(labels)
     if len(values) != len(codes):
-        raise ValueError(f"{len(values):,} labels, but groups of {len(codes):,} rows")
+        raise ValueError(
+            f"{len(values):,} labels, but groups of {len(codes):,} rows; give one of each for a row"
+        )
     _check_given(values)
     if values.dtype.kind == "f":
         return _deal(codes, folds, seed)

@@ -44,6 +44,13 @@ class CorpusFinding(Finding):
         shown = f"{', '.join(names[:8])}{' and others' if len(names) > 8 else ''}"
         return f"{said} {many(len(names), 'label')}: {shown}.{leading(self.table)}"
 
+    def gist(self) -> str:
+        """In one sentence."""
+        sizes = [many(count, unit) for unit, count in self.provenance.parameters.items()]
+        labels = self.table["label"].nunique()
+        carried = f"carry {many(labels, 'label')}" if labels else "carry no labels"
+        return f"The data, {', '.join(sizes[:-1])} in {sizes[-1]}, {carried}."
+
     def figure(self) -> go.Figure:
         """One bar per label, cut into its values by share."""
         return bars(self.table)

@@ -39,8 +39,15 @@ class Asked(ProbeFinding):
     """A probe of the demonstration: the label it reads, and why that label is worth reading."""
 
     label: ClassVar[str]
+    what: ClassVar[str]
+    """The label in words."""
     why: ClassVar[str]
     task: ClassVar[Task] = "class"
+
+    @property
+    def subject(self) -> str:
+        """What is read, in words."""
+        return self.what
 
 
 class WordClass(Asked):
@@ -48,6 +55,7 @@ class WordClass(Asked):
 
     question = "Which layers know the class of a word?"
     label = "upos"
+    what = "the class of a word"
     why = (
         "Most words have one class wherever they stand, so which word it is tells most, even in an "
         "untrained model's embeddings; what the trained curve gains after them comes from context."
@@ -59,6 +67,7 @@ class OpenWordClass(Asked):
 
     question = "And where the form of the word leaves its class open?"
     label = "Reading"
+    what = "word class, where the form leaves it open,"
     why = (
         "Only words such as 'watch', 'plants' and 'light', and invented ones such as 'blicks': the "
         "embedding can do no better than guess, context decides."
@@ -70,6 +79,7 @@ class HiddenNumber(Asked):
 
     question = "Does a verb know how many are meant when its form does not say?"
     label = "Number[subj]"
+    what = "the number a verb does not show"
     why = (
         "Read at verbs such as 'can' and 'saw': the number must be fetched from the subject, past "
         "nouns of the other number ('the key to the cabinets')."
@@ -81,6 +91,7 @@ class ParseDepth(Asked):
 
     question = "How deep in the sentence does a word stand?"
     label = "depth"
+    what = "how deep a word stands in the sentence"
     task = "number"
     why = "Steps from each word up to the main predicate. The model was never shown a tree."
 

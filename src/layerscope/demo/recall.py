@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from layerscope.analyses.material.shares import wilson
 from layerscope.demo import world
 from layerscope.finding import Finding, Provenance
+from layerscope.wording import percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     from torch import nn
 
 KINDS = ("one hop", "two hops, seen", "two hops, unseen")
+NAMES = dict(
+    zip(
+        KINDS,
+        (
+            "its facts",
+            "the chains of two facts it has seen",
+            "the chains of two facts it has never seen",
+        ),
+        strict=True,
+    )
+)
+"""Kinds in words."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,18 @@ class RecallFinding(Finding):
             for row in self.table.itertuples()
         ]
         return "Right next word after the prompt: " + "; ".join(parts) + "."
+
+    def gist(self) -> str:
+        """In one sentence."""
+        line = self.table.iloc[-1]
+        if line["ci_low"] <= line["baseline"]:
+            said = f"The model gets {NAMES[line['kind']]} right no more often than guessing"
+            return f"{said}: {percent(line['value'])} against {percent(line['baseline'])}."
+        first = self.table.iloc[0]
+        own = f"{percent(first['value'])} of {NAMES[first['kind']]} right"
+        if len(self.table) > 1:
+            own += f", and {percent(line['value'])} of {NAMES[line['kind']]}"
+        return f"The model gets {own}; guessing gets {percent(line['baseline'])}."
 
     def figure(self) -> go.Figure:
         """A bar for each kind with its interval, and a mark for guessing."""

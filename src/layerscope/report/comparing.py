@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from layerscope.report.layers import layers_of, named, union
 from layerscope.report.tables import digits, number
 
 if TYPE_CHECKING:
@@ -13,8 +15,9 @@ if TYPE_CHECKING:
 
     from layerscope.finding import Finding
 
-NOT_ASKED = ("layer_evaluations", "stores", "solver")
-"""Parameters that say what an answer cost and where from, not what was asked; by their beginning."""
+NOT_ASKED = ("layer_evaluations", "stores", "solver", "noise_sd", "fit_rows")
+"""Parameters that came out of the model or say what an answer cost, not what was asked; by their
+beginning."""
 NUMBERED_KEYS = ("layer", "other_layer", "head", "position", "source", "target", "blocks")
 """Columns of whole numbers that say which row this is, not what was measured."""
 MEASURES = ("part", "measure")
@@ -28,7 +31,7 @@ def asked(finding: Finding) -> dict[str, Any]:
 
 
 def side_by_side(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings in sets: of one question and the same settings, each of another model.
+    """Findings in sets: of one question, the same data and the same settings, each of another model.
 
     The sets stand in the order of their first findings. A second finding of the same model, and
     one whose model is not known, opens a set of its own.
@@ -37,7 +40,8 @@ def side_by_side(findings: Sequence[Finding]) -> list[list[Finding]]:
     open_sets: dict[str, list[Finding]] = {}
     for finding in findings:
         kind = f"{type(finding).__module__}.{type(finding).__qualname__}"
-        key = json.dumps([kind, finding.question, asked(finding)], sort_keys=True)
+        of = [kind, finding.question, data_name(finding.provenance.data), asked(finding)]
+        key = json.dumps(of, sort_keys=True)
         there = open_sets.get(key)
         model = finding.provenance.model
         if there and model and model not in {one.provenance.model for one in there}:
@@ -46,6 +50,15 @@ def side_by_side(findings: Sequence[Finding]) -> list[list[Finding]]:
         open_sets[key] = [finding]
         sets.append(open_sets[key])
     return sets
+
+
+def data_name(data: str) -> str:
+    """Without what a model's own tokenizer makes of it.
+
+    >>> data_name("books[:60], 8 windows"), data_name("books: 900 tokens"), data_name("20 prompts")
+    ('books[:60]', 'books', '20 prompts')
+    """
+    return re.split(r"[,:] \d", data)[0]
 
 
 def names_of(findings: Sequence[Finding]) -> list[str]:
@@ -72,9 +85,11 @@ def differences(findings: Sequence[Finding], names: Sequence[str]) -> pd.DataFra
     """The values of several models at the same points, the largest difference first.
 
     Where a table holds several measures they stay apart, in the order of the table: differences of
-    different things have no common order. A column for each model, ``difference`` (of two models the second less the first, of more the
-    largest less the smallest) and, where all have intervals, ``intervals`` (``apart`` or
-    ``overlap``). None where the tables have no value, no unit, or no point in common.
+    different things have no common order. A column for each model, ``difference`` (of two models the
+    second less the first, of more the largest less the smallest) and, where all tables have intervals,
+    ``intervals``: ``apart`` where those of some two models do not overlap, ``overlap`` where those of
+    all do, empty where one is missing. None where the tables have no value, other units than each
+    other, or no point in common.
     """
     import pandas as pd
 
@@ -93,9 +108,10 @@ def differences(findings: Sequence[Finding], names: Sequence[str]) -> pd.DataFra
     gap = values.iloc[:, 1] - values.iloc[:, 0] if len(names) == 2 else spread
     found = values.assign(difference=gap)
     if all({"ci_low", "ci_high"} <= set(table) for table in indexed):
-        highest_low = _joined(indexed, "ci_low", found.index).max(axis=1)
-        lowest_high = _joined(indexed, "ci_high", found.index).min(axis=1)
-        found["intervals"] = ["apart" if x else "overlap" for x in highest_low > lowest_high]
+        low, high = (_joined(indexed, end, found.index) for end in ("ci_low", "ci_high"))
+        known = low.notna().all(axis=1) & high.notna().all(axis=1)
+        apart = low.max(axis=1) > high.min(axis=1)
+        found["intervals"] = apart.map({True: "apart", False: "overlap"}).where(known, "")
     return _ordered(found.assign(_spread=spread).reset_index(), keys)
 
 
@@ -109,6 +125,20 @@ def largest(found: pd.DataFrame, names: Sequence[str], unit: str) -> str:
     how = {"apart": "; the intervals do not overlap", "overlap": "; the intervals overlap"}
     told = how.get(str(line.get("intervals")), "")
     return f"The largest difference{f' in {unit}' if unit else ''} is at {keys}: {each}{told}."
+
+
+def depths(findings: Sequence[Finding], names: Sequence[str]) -> str:
+    """What to know where tables reach to blocks of other numbers; empty where they do not."""
+    last = [max(union(layers_of(finding.table)), default=None) for finding in findings]
+    if len(set(last)) == 1:
+        return ""
+    told = ", ".join(
+        f"in {name} {named(n)}" for name, n in zip(names, last, strict=True) if n is not None
+    )
+    return (
+        f"The models differ in depth (the last is {told}): they are compared block by block of the "
+        "same number, which is not the same share of the way."
+    )
 
 
 def _ordered(found: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -19,9 +19,19 @@ const dressed = (layout, width) => {
   return { dragmode, ...layout, ...clear, template, autosize: true, width };
 };
 
+// Panels side by side keep a width at which their words are read; a narrow screen moves along them.
+const PANEL = 220;
+const roomFor = (layout) => {
+  const axes = Object.entries(layout).filter(([name]) => name.startsWith("xaxis"));
+  const columns = new Set(axes.map(([, axis]) => (axis.domain?.[0] ?? 0).toFixed(2))).size;
+  return columns > 1 ? `${PANEL * columns + 80}px` : "";
+};
+
 const draw = async (plot, width) => {
   const first = !plot._fullLayout;
   const { data, layout, frames } = JSON.parse(plot.nextElementSibling.textContent);
+  plot.style.minWidth = roomFor(layout);
+  plot.parentElement.classList.toggle("pans", plot.scrollWidth > plot.parentElement.clientWidth);
   await Plotly.react(plot, { data, frames, layout: dressed(layout, width), config });
   describe(plot);
   findAgain(plot);

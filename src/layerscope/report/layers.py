@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,17 @@ AFTER = ("nats", "bits", "logit")
 """Units that stand after their number, as `0.2 nats`; others before it, as `accuracy 0.9`."""
 ROWS = 4
 """Values that a line lists one by one; more are told by their range."""
-_SITE = re.compile(r"(?:^|\.)blocks\.(\d+)\.|^(embed)$")
+_SITE = re.compile(r"(?:encoder\.)?blocks\.(\d+)\.|(embed)$")
+_ENCODER, _SMALL = "encoder.", ("hidden.", "softmax")
+"""How sites begin of an encoder that has a decoder after it, and of small networks without blocks."""
 
 
 def layers_of(table: pd.DataFrame) -> list[tuple[int, ...]]:
-    """For each row the blocks that it is about, -1 for `embed`; both where it is about a pair."""
+    """For each row the blocks that it is about, -1 for `embed`; both where it is about a pair.
+
+    Where a table has encoder and decoder, block 3 is the decoder's, and rows about the encoder are about
+    none; so are those about the hidden layers of a small network, which are no blocks.
+    """
     columns = [_numbers(table[name]) for name in NUMBERED if name in table]
     columns += [
         _sites(table[name])
@@ -38,9 +45,10 @@ def layers_of(table: pd.DataFrame) -> list[tuple[int, ...]]:
     ]
     if not columns:
         return [()] * len(table)
-    return [
+    rows = [
         tuple(layer for layer in row if layer is not None) for row in zip(*columns, strict=True)
     ]
+    return [() if other else row for row, other in zip(rows, _no_blocks(table), strict=True)]
 
 
 def named(layer: int) -> str:
@@ -73,16 +81,35 @@ def lines(table: pd.DataFrame) -> dict[int, str]:
 
 def _line(rows: pd.DataFrame) -> str:
     rows = _main(rows)
-    if len(rows) > ROWS and "measure" in rows and rows["measure"].nunique() > 1:
-        rows = rows.drop_duplicates("measure").head(ROWS)
+    return f"{_windows(rows)}{_values(rows)}"
+
+
+def _windows(rows: pd.DataFrame) -> str:
+    """Says so where the layer of each row is the place of a window of several blocks."""
+    if {"layer", "blocks"} <= set(rows) and all((n or 0) > 1 for n in _numbers(rows["blocks"])):
+        return "windows that begin here: "
+    if {"first", "end"} <= set(rows) and (rows["end"] - rows["first"] > 1).any():
+        return "windows around it: "
+    return ""
+
+
+def _values(rows: pd.DataFrame) -> str:
     if len(rows) <= ROWS:
         keys = _telling_apart(rows)
         return "; ".join(_one(row, keys) for row in rows.to_dict("records"))
-    for key in _words(rows):
-        if 1 < rows[key].nunique() <= ROWS:
-            parts = rows.groupby(key, sort=False, observed=True)
-            return "; ".join(f"{plain(name)}: {_range(part)}" for name, part in parts)
-    return _range(rows)
+    if "measure" in rows and rows["measure"].nunique() > 1:
+        return _by(rows, "measure")
+    few = [key for key in _words(rows) if rows[key].nunique() <= ROWS]
+    return _by(rows, few[0]) if few else _range(rows)
+
+
+def _by(rows: pd.DataFrame, key: str) -> str:
+    """The first `ROWS` kinds of rows: the number of one that has one row, else its range."""
+    kinds = list(islice(rows.groupby(key, sort=False, observed=True), ROWS))
+    return "; ".join(
+        _one(own.iloc[0].to_dict(), [key]) if len(own) == 1 else f"{plain(name)}: {_range(own)}"
+        for name, own in kinds
+    )
 
 
 def _main(rows: pd.DataFrame) -> pd.DataFrame:
@@ -133,7 +160,10 @@ def _range(rows: pd.DataFrame) -> str:
     ends = float(rows["value"].min()), float(rows["value"].max())
     decimals = digits(max(map(abs, ends)))
     low, high = (number(end, decimals) for end in ends)
-    return low if low == high else f"{low} to {high} in {len(rows):,} rows"
+    told = low if low == high else f"{low} to {high}"
+    if "unit" in rows and rows["unit"].nunique(dropna=False) == 1:
+        told = _with_unit(told, rows.iloc[0].to_dict())
+    return told if low == high else f"{told} in {len(rows):,} rows"
 
 
 def _with_unit(text: str, row: dict[Any, Any]) -> str:
@@ -169,12 +199,22 @@ def _numbers(column: pd.Series[Any]) -> list[int | None]:
     return [int(n) if ok else None for n, ok in zip(column, whole, strict=True)]
 
 
+def _no_blocks(table: pd.DataFrame) -> list[bool]:
+    """For each row whether its number is not that of the block which a reader takes it for."""
+    if "site" not in table:
+        return [False] * len(table)
+    sites = table["site"].astype(str)
+    both = not sites.str.startswith(_ENCODER).all()
+    others = (*_SMALL, _ENCODER) if both else _SMALL
+    return [site.startswith(others) for site in sites]
+
+
 def _sites(column: pd.Series[Any]) -> list[int | None]:
     return [_block(cell) if isinstance(cell, str) else None for cell in column]
 
 
 def _block(site: str) -> int | None:
-    found = _SITE.search(site)
+    found = _SITE.match(site)
     return None if found is None else int(found[1]) if found[1] else EMBED
 
 

@@ -31,8 +31,8 @@ def report(
 ) -> Path:
     """Write the findings, in the order given, as one HTML file that works offline.
 
-    Findings of one question and the same settings, but of different models, share a section: figures
-    beside each other, differences first.
+    Findings of one question on the same data with the same settings, but of different models, share a
+    section: figures beside each other, differences first.
 
     Args:
         findings: Of any kind. `anatomy(model).finding()`, `store.finding()` and
@@ -46,11 +46,13 @@ def report(
     Raises:
         TypeError: one of the findings is something else.
         ValueError: there are none, one cannot draw itself, or the file would pass 10 MB; the
-            message names the finding.
+            message names the finding. Or `path` is a folder.
     """
+    target = Path(path)
+    if target.is_dir():
+        raise ValueError(f"{target} is a folder; give a file in it: {target / 'report.html'}")
     # Tokens can hold halves of characters, which no file can: those are written as \\udXXX.
     content = to_html(findings, title=title).encode("utf-8", "backslashreplace")
-    target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, content)
     return target

@@ -12,8 +12,9 @@ from layerscope.finding import Finding, Provenance
 from layerscope.report import comparing
 from layerscope.report.figures import HEIGHT, captioned, described, embedded
 from layerscope.report.layers import layers_of, lines
-from layerscope.report.summary import gist, group_of
+from layerscope.report.summary import group_of
 from layerscope.report.tables import TableView, view
+from layerscope.wording import opening
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Panel:
     anchor: str
     model: str
     """What it is called beside others; empty where it stands alone."""
+    gist: str
     answer: str
     caption: tuple[str, ...]
     """Lines of the figure's title."""
@@ -107,16 +109,17 @@ def _section(
     shown = tuple(panel for panel, _ in panels)
     between = comparing.differences(alike, names) if len(alike) > 1 else None
     difference = "" if between is None else comparing.largest(between, names, _unit(alike[0]))
-    answers = (gist(panel.answer) for panel in shown)
-    told = [f"{name}: {text}" if name else text for name, text in zip(names, answers, strict=True)]
+    depths = "" if between is None else comparing.depths(alike, names)
+    gists = (panel.gist for panel in shown)
+    told = [f"{name}: {text}" if name else text for name, text in zip(names, gists, strict=True)]
     return Section(
         anchor=anchor,
         group=group_of(alike[0]),
         question=alike[0].question,
         detail=detail,
-        said=gist(difference) or " ".join(told),
+        said=opening(difference) or " ".join(told),
         panels=shown,
-        notes=_notes([(panel.model, notes) for panel, notes in panels]),
+        notes=(*filter(None, [depths]), *_notes([(panel.model, own) for panel, own in panels])),
         difference=difference,
         differences=None if between is None else view(between, layers_of(between)),
     )
@@ -132,7 +135,7 @@ def _panel(finding: Finding, number: int, anchor: str, model: str) -> tuple[Pane
     """The panel, and what is to be read with care."""
     try:
         figure, thinning = embedded(finding.figure())
-        answer, page = finding.answer(), finding.page()
+        gist, answer, page = finding.gist(), finding.answer(), finding.page()
     except Exception as error:
         name = f"finding {number} ({type(finding).__name__}: {finding.question})"
         raise ValueError(f"{name} cannot be shown: {error}") from error
@@ -140,6 +143,7 @@ def _panel(finding: Finding, number: int, anchor: str, model: str) -> tuple[Pane
     panel = Panel(
         anchor=anchor,
         model=model,
+        gist=gist,
         answer=answer,
         caption=caption,
         figure=figure,

@@ -1,8 +1,7 @@
-"""What was found, in the findings' own words: sentences in groups, shortest form first."""
+"""What was found, in one plain sentence for each question, by group."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -48,8 +47,6 @@ GROUPS = {
 }
 """Heading -> where the classes of its findings live, in the words and order of the documentation."""
 OTHER = "Also"
-SENTENCE = 200
-"""Characters after which no further sentence of an answer is taken up."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +73,3 @@ def group_of(finding: Finding) -> str:
             if kind.__module__ != module and module.startswith(homes):
                 return heading
     return OTHER
-
-
-def gist(answer: str) -> str:
-    """The first sentences of an answer, with residual sites by their block.
-
-    >>> gist("Read best at blocks.3.resid_post: 0.91.")
-    'Read best at block 3: 0.91.'
-    """
-    first, *others = re.split(r"(?<=[.!?])\s+(?=[A-Z])", answer.strip())
-    kept = first
-    for sentence in others:
-        if len(kept) + len(sentence) >= SENTENCE:
-            break
-        kept += f" {sentence}"
-    return re.sub(r"\bblocks\.(\d+)\.resid_post\b", r"block \1", kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,6 +39,13 @@ class StoreFinding(Finding):
             f"in {size['dtype']}, {size['bytes'] / 1e6:,.1f} MB."
         )
         return f"{first} {self._answer_labels()}"
+
+    def gist(self) -> str:
+        """In one sentence."""
+        size = self.provenance.parameters
+        rows = many(size["rows"], "row")
+        kept = f"The states of {rows} (words or samples) from {many(size['sources'], size['source'])} are kept"
+        return f"{kept}, each at {many(size['sites'], 'place')} in the model."
 
     def _answer_labels(self) -> str:
         if self.table.empty:
@@ -101,6 +109,45 @@ def _counted(values: pd.Series[Any]) -> Counter[Any]:
             for (value, n), missing in zip(counts.items(), counts.index.isna(), strict=True)
         }
     )
+
+
+def describe_html(store: Store) -> str:
+    """The store for a notebook: its size, its sites, and what to do with it."""
+    from layerscope.notebook import card, cared, listing
+
+    sites = [
+        (
+            name,
+            spec.width,
+            str(spec.dtype).removeprefix("torch."),
+            len(store) * spec.row_bytes / 1e6,
+        )
+        for name, spec in store.sites.items()
+    ]
+    return card(
+        "Store",
+        str(store.path),
+        [
+            many(len(store), "row"),
+            many(len(sites), "site"),
+            f"labels: {_some(store.labels)}",
+        ],
+        listing(("site", "width", "dtype", "MB"), sites) + cared(store.notes),
+        after=next_step(store),
+    )
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = ", …" if len(labels) > MOST_LABELS else ""
+    return ", ".join(labels[:MOST_LABELS]) + more or "none"
+
+
+def next_step(store: Store) -> str:
+    """The call that a store is usually made for."""
+    if not store.labels:
+        return f'store["{next(iter(store.sites))}"][:100], store.rows'
+    label = "upos" if "upos" in store.labels else store.labels[0]
+    return f'probe(store, "all", label="{label}")'
 
 
 def describe(store: Store) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from layerscope.store.claims import Claims
 from layerscope.store.errors import CorruptShard
 from layerscope.store.layout import NAMED, SiteSpec
 from layerscope.store.manifest import LOCKS, SHARDS
+from layerscope.store.meant import meant
 from layerscope.store.shard import Shard, corrupt, shard_name, write_shard
 from layerscope.store.view import SiteView
 
@@ -102,8 +102,6 @@ class Store:
         _ = store._shards
         return store
 
-    # What is there
-
     @cached_property
     def _shards(self) -> list[Shard]:
         paths = [path for path in self._folder.glob("*.safetensors") if path.stem.isdecimal()]
@@ -160,25 +158,13 @@ class Store:
         Raises:
             LookupError: this site is not in the store; names the nearest ones.
         """
-        name = self._layer(site) if isinstance(site, int) else site
-        if name not in self.sites:
-            near = get_close_matches(name, self.sites) or list(self.sites)[:8]
-            raise LookupError(
-                f"site {site!r} is not in {self.path.name}; closest: {', '.join(near)}. "
-                "To store it too, run extract with it among the layers"
-            )
+        name = meant(site, self.sites, self.path.name)
         return self._views.setdefault(name, SiteView(name, self.sites[name], self._shards))
 
     @cached_property
     def _views(self) -> dict[str, SiteView]:
         """Kept, because each maps its files once."""
         return {}
-
-    def _layer(self, layer: int) -> str:
-        stored = [name for name in self.sites if re.fullmatch(r"blocks\.\d+\.resid_post", name)]
-        if -len(stored) <= layer < 0:
-            return stored[layer]
-        return f"blocks.{layer}.resid_post"
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -224,10 +210,24 @@ class Store:
 
         return summarise(self)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         from layerscope.store.contents import describe
 
         return describe(self)
+
+    def __repr__(self) -> str:
+        from layerscope.store.contents import next_step
+
+        return f"{self}\n  next: {next_step(self)}"
+
+    def _repr_html_(self) -> str:
+        from layerscope.store.contents import describe_html
+
+        return describe_html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """What Jupyter offers after ``store["``."""
+        return list(self.sites)
 
     # Writing
 

@@ -208,7 +208,10 @@ class SiteView:
             raise TypeError(f"{self.site}: row index needs one dimension, got shape {array.shape}")
         if array.dtype == bool:
             if len(array) != len(self):
-                raise IndexError(f"{self.site}: mask of {len(array)} for {len(self)} rows")
+                raise IndexError(
+                    f"{self.site}: mask of {len(array)} for {len(self)} rows; make it from store.rows, "
+                    "such as store.rows['upos'] == 'NOUN'"
+                )
             return np.flatnonzero(array)
         if array.size and not np.issubdtype(array.dtype, np.integer):
             raise TypeError(
@@ -217,5 +220,7 @@ class SiteView:
         array = array.astype(np.int64)
         outside = (array < -len(self)) | (array >= len(self))
         if outside.any():
-            raise IndexError(f"{self.site}: row {array[outside][0]} of {len(self)}")
+            raise IndexError(
+                f"{self.site}: row {array[outside][0]} of {len(self)}; rows are 0 to {len(self) - 1}"
+            )
         return np.where(array < 0, array + len(self), array)

@@ -32,7 +32,7 @@ def test_a_label_that_is_not_there(make_store) -> None:
         plan(make_store(X, group=GROUPS, upos=AB), "uppos")
     with pytest.raises(LookupError, match=r"which label\? Pass label=; there are: 'x1', 'x2'"):
         plan(make_store(X, group=GROUPS, x1=AB, x2=AB))
-    with pytest.raises(LookupError, match="these rows have no labels"):
+    with pytest.raises(LookupError, match="no label to read, these rows have no labels"):
         plan(make_store(X, group=GROUPS, word=AB))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from layerscope.calibration.instrument import Instrument, Reading
-from layerscope.calibration.instruments.layers import listed, texts
+from layerscope.calibration.instruments.layers import listed
 
 if TYPE_CHECKING:
     from layerscope.planted.two_hop import TwoHop
@@ -16,7 +16,7 @@ IDLE = "nothing reads it"
 HANDS = "the circuit, wired by hand: weights of a stock Llama set one by one"
 
 
-def _known(seed: int) -> TwoHop:
+def known(seed: int) -> TwoHop:
     """The first hop in block 1, the copy in block 3, the second hop in block 5."""
     from layerscope.planted.two_hop import two_hop
 
@@ -75,7 +75,7 @@ def _patching(seed: int) -> Iterator[Reading]:
     from layerscope.analyses import patching
     from layerscope.planted.two_hop import ENTITY, LAST
 
-    planted = _known(seed)
+    planted = known(seed)
     table = patching(*_pairs(planted), sites="resid_pre", progress=False).table
     for name, position in (("entity", ENTITY), ("last token", LAST)):
         curve = table[table["position"] == position].sort_values("layer")["value"]
@@ -115,7 +115,7 @@ def _attribution_patching(seed: int) -> Iterator[Reading]:
     yield Reading("share restored, all positions of a layer, farthest from 1", 1.0, farthest, 1e-9)
     missed = (found["value"] - found["exact"]).abs().max()
     yield Reading("largest gap to patching itself", 0.0, missed, 1e-9)
-    planted = _known(seed)
+    planted = known(seed)
     idle = attribution_patching(
         *_pairs(planted), sites="blocks.7.mlp_out", check=0, progress=False
     ).table
@@ -126,7 +126,7 @@ def _causal_tracing(seed: int) -> Iterator[Reading]:
     from layerscope.analyses import causal_tracing
     from layerscope.planted.two_hop import ENTITY, LAST
 
-    planted = _known(seed)
+    planted = known(seed)
     table = causal_tracing(
         planted.model,
         planted.prompts,
@@ -150,7 +150,7 @@ def _knock_out(seed: int) -> Iterator[Reading]:
     from layerscope.analyses import knock_out
     from layerscope.planted.two_hop import two_hop
 
-    planted = _known(seed)
+    planted = known(seed)
     given = (planted.model, planted.prompts, planted.answers.tolist())
     for width in (1, 3):
         table = knock_out(
@@ -187,7 +187,7 @@ def _erasure(seed: int) -> Iterator[Reading]:
     from layerscope.analyses import erasure
     from layerscope.planted.two_hop import ENTITY
 
-    planted = _known(seed)
+    planted = known(seed)
     table = erasure(
         planted.model,
         planted.prompts[:2],
@@ -203,72 +203,6 @@ def _erasure(seed: int) -> Iterator[Reading]:
         listed(layer for layer, value in largest.items() if value != 0),
     )
     yield Reading("change by erasing it later", 0.0, largest.loc[3:].max())
-
-
-def _direct_logits(seed: int) -> Iterator[Reading]:
-    import torch
-
-    from layerscope.analyses import direct_logits
-    from layerscope.planted.linear_stack import final_states, linear_stack
-    from layerscope.planted.turns import states
-
-    generator = torch.Generator().manual_seed(seed)
-    tokens, width, answer = 31, 6, 2
-    maps = [0.5 * torch.randn(width, width, generator=generator).double(), None]
-    embedded = states(tokens, width, seed=seed)
-    ids = torch.randperm(tokens, generator=generator)[:5]
-    table = direct_logits(linear_stack(embedded, mlp=maps), [ids.tolist()], [answer]).table
-
-    def above_mean(state: torch.Tensor) -> float:
-        """Logit of the answer above the mean: the state's numbers are the first logits, others are 0."""
-        return float(state[answer] - state.sum() / tokens)
-
-    before, after, _ = (x[ids[-1]] for x in final_states(embedded, [], maps))
-    cells = table.set_index(["part", "layer"])["value"]
-    yield Reading("logit of the answer above the mean", above_mean(after), table["total"][0], 1e-5)
-    yield Reading(
-        "written by the MLP of block 0", above_mean(after - before), cells["mlp", 0], 1e-5
-    )
-    idle = [("mlp", 1), ("attention", 0), ("attention", 1)]
-    yield Reading("largest from parts that write nothing", 0.0, cells[idle].abs().max(), 1e-12)
-
-
-def _integrated_gradients(seed: int) -> Iterator[Reading]:
-    import torch
-
-    from layerscope.analyses import integrated_gradients
-    from layerscope.planted.linear_stack import linear_stack
-    from layerscope.planted.turns import states
-
-    generator = torch.Generator().manual_seed(seed)
-    tokens, width, answer = 31, 6, 2
-    maps = [0.5 * torch.randn(width, width, generator=generator).double() for _ in range(3)]
-    embedded = states(tokens, width, seed=seed)
-    ids = torch.randperm(tokens, generator=generator)[:5]
-    found = integrated_gradients(
-        linear_stack(embedded, mlp=maps),
-        [ids.tolist()],
-        [answer],
-        rule="gauss",
-        steps=16,
-        progress=False,
-    ).table
-    cells = found[found["scope"] == "token"]
-    for layer in (0, 1):
-        x, rest = embedded[ids], torch.eye(width, dtype=torch.float64)
-        for number, matrix in enumerate(maps):
-            if number <= layer:
-                x = x + x @ matrix.T
-            else:
-                rest = rest + matrix @ rest
-        logits = torch.zeros(2, tokens, dtype=torch.float64)
-        logits[:, :width] = torch.stack([x[-1], x.mean(0)]) @ rest.T
-        reached, start = logits.softmax(-1)[:, answer].tolist()
-        own = cells[cells["layer"] == layer].set_index("position")["value"]
-        yield Reading(
-            f"probability owed to the last token, block {layer}", reached - start, own[4], 1e-5
-        )
-        yield Reading(f"owed to any other, block {layer}", 0.0, own[:4].abs().max(), 1e-12)
 
 
 def _layer_programs(seed: int) -> Iterator[Reading]:
@@ -297,70 +231,8 @@ def _layer_programs(seed: int) -> Iterator[Reading]:
     yield Reading("programs that give an answer out of reach", 0.0, float(never["correct"].sum()))
 
 
-def _lens(seed: int) -> Iterator[Reading]:
-    from layerscope.analyses import lens
-
-    planted = _known(seed)
-    found = lens(planted.model, planted.prompts, twin=False, progress=False)
-    agreement = found.curve("agreement").sort_values("layer")["value"]
-    yield Reading(
-        "share of tokens decoded as the model will say, embed to block 7",
-        listed(planted.lens_correct(i) for i in range(planted.n_blocks + 1)),
-        " ".join(f"{value:.6g}" for value in agreement),
-    )
-    divergence = found.curve("kl_final_lens").sort_values("layer")["value"]
-    yield Reading("divergence at the last block", 0.0, divergence.iloc[-1], 1e-9, "nats")
-    yield from _affine_lens(seed)
-
-
-def _affine_lens(seed: int) -> Iterator[Reading]:
-    from layerscope.analyses import lens
-    from layerscope.planted.linear_end import MIXED, VOCAB, linear_end
-
-    data = texts(VOCAB, 40, 12, seed)
-    found = lens(
-        linear_end(seed=seed), data, kind="affine", ridge=1e-12, twin=False, progress=False
-    )
-    divergence = found.curve("kl_final_lens").set_index("layer")["value"]
-    yield Reading(
-        "affine lens: largest divergence where the rest is linear",
-        0.0,
-        divergence.loc[MIXED - 1 :].max(),
-        1e-9,
-        "nats",
-    )
-
-
-def _lens_tokens(seed: int) -> Iterator[Reading]:
-    from layerscope.analyses import lens_tokens
-    from layerscope.planted.two_hop import LAST
-
-    planted = _known(seed)
-    answer = str(int(planted.answers[0]))
-    table = lens_tokens(planted.model, planted.prompts[0].tolist(), progress=False).table
-    last = table[table["position"] == LAST].sort_values("layer")
-    right = listed(planted.lens_correct(i) for i in range(planted.n_blocks + 1))
-    yield Reading(
-        "first choice is the answer, embed to block 7", right, listed(last["prediction"] == answer)
-    )
-    yield Reading(
-        "rank of the model's own answer is 0, embed to block 7",
-        right,
-        listed(last["final_rank"] == 0),
-    )
-
-
 CIRCUIT = "The first hop in block 1, a copy in block 3, the second hop in block 5."
 INSTRUMENTS: tuple[Instrument, ...] = (
-    Instrument("lens", WHAT_IF, CIRCUIT, HANDS, _lens),
-    Instrument("lens_tokens", WHAT_IF, CIRCUIT, HANDS, _lens_tokens),
-    Instrument(
-        "direct_logits",
-        WHAT_IF,
-        "One block that writes a known matrix product into the stream, and one that writes nothing.",
-        "matrix products",
-        _direct_logits,
-    ),
     Instrument(
         "back_patching",
         WHAT_IF,
@@ -379,13 +251,6 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     Instrument("causal_tracing", WHAT_IF, CIRCUIT, HANDS, _causal_tracing),
     Instrument("knock_out", WHAT_IF, CIRCUIT, HANDS, _knock_out),
     Instrument("erasure", WHAT_IF, CIRCUIT, HANDS, _erasure),
-    Instrument(
-        "integrated_gradients",
-        WHAT_IF,
-        "Three blocks that apply known matrices to each token, and let no token see another.",
-        "completeness: what is owed sums to the probability gained (arXiv 1703.01365), by matrix products",
-        _integrated_gradients,
-    ),
     Instrument(
         "layer_programs",
         WHAT_IF,
