@@ -35,6 +35,13 @@ def test_layers_that_are_no_blocks_are_not_taken_for_those_of_the_same_number() 
     assert layers_of(table.iloc[:1].drop(columns="layer")) == [(1,)]
 
 
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_rows_without_a_site_do_no_harm(nothing: object) -> None:
+    table = pd.DataFrame({"site": ["blocks.1.resid_post", nothing], "layer": [1, 2], "value": 0.5})
+    assert layers_of(table) == [(1,), (2,)]
+    assert layers_of(table.astype({"site": "str"})) == [(1,), (2,)]
+
+
 def test_a_pair_is_about_both() -> None:
     pairs = pd.DataFrame({"source": [5, 6], "target": [1, 6], "value": [0.1, 0.2]})
     assert layers_of(pairs) == [(5, 1), (6, 6)]

@@ -116,8 +116,8 @@ def _fires(line: dict[str, Any]) -> str:
     if not line["fired"]:
         return f"none of {line['n']:,} rows"
     said = (
-        f"{line['fired']:,} of {line['n']:,} rows ({line['density']:.2%}); code {line['mean_active']:#.3g} "
-        f"on average where it fires, {line['max']:#.3g} at most"
+        f"{line['fired']:,} of {line['n']:,} rows ({line['density']:.2%}); code {line['mean_active']:.3g} "
+        f"on average where it fires, {line['max']:.3g} at most"
     )
     if isinstance(line["token"], str):
         said += f"; {line['token_share']:.0%} of its firings are on {_token(line['token'])}"
@@ -173,7 +173,7 @@ def _example(one: dict[str, Any], largest: float) -> str:
     quarter = "" if kind == "top" else f", {_QUARTERS[int(kind.removeprefix('quarter ')) - 1]}"
     text = window(list(one["tokens"]), list(one["codes"]), int(one["focus"]), largest)
     before, after = ("…" if one[side] else "" for side in ("before", "after"))
-    return f'<li><span class="code">{one["value"]:#.3g}{quarter}</span> <bdi>{before}{text}{after}</bdi></li>'
+    return f'<li><span class="code">{one["value"]:.3g}{quarter}</span> <bdi>{before}{text}{after}</bdi></li>'
 
 
 def _token(token: str) -> str:

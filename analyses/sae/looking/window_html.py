@@ -24,8 +24,8 @@ def window(tokens: Sequence[str], codes: Sequence[float], focus: int, largest: f
         inner = signs(token) or (NOTHING if code > 0 or place == focus else "")
         if code > 0:
             inner = (
-                f'<mark style="--a:{opacity(code, largest):.2f}" title="{code:#.3g}">{inner}'
-                f'<span class="said"> ({code:#.3g})</span></mark>'
+                f'<mark style="--a:{opacity(code, largest):.2f}" title="{code:.3g}">{inner}'
+                f'<span class="said"> ({code:.3g})</span></mark>'
             )
         parts.append(f"<b>{inner}</b>" if place == focus else inner)
     return "".join(parts)

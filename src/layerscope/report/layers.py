@@ -203,8 +203,8 @@ def _no_blocks(table: pd.DataFrame) -> list[bool]:
     """For each row whether its number is not that of the block which a reader takes it for."""
     if "site" not in table:
         return [False] * len(table)
-    sites = table["site"].astype(str)
-    both = not sites.str.startswith(_ENCODER).all()
+    sites = [str(site) for site in table["site"]]
+    both = not all(site.startswith(_ENCODER) for site in sites)
     others = (*_SMALL, _ENCODER) if both else _SMALL
     return [site.startswith(others) for site in sites]
 
