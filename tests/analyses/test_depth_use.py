@@ -131,7 +131,7 @@ def test_other_families_add_up(name: str) -> None:
     model = families.build(name)
     ids = families.batch(name)["input_ids"]  # type: ignore[call-overload]
     found = depth_use(model, ids, twin=False, progress=False)
-    assert set(found.table["part"]) >= {"block", "attention", "MLP"}
+    assert set(found.table["part"]) >= {"block", "attention", "mlp"}
     assert np.isfinite(found.table["value"]).all()
     parallel = any("run in parallel" in note for note in found.notes)
     assert parallel == (name in ("gpt_neox", "falcon"))
