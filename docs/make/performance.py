@@ -304,6 +304,17 @@ def _sae_stories(body: Body) -> Iterator[Row]:
     yield Row("all three trained together", body["train_together_s"], "s")
 
 
+def _sae_rows(body: Body) -> Iterator[Row]:
+    for name, case in body["cases"].items():
+        yield Row(
+            f"reading a batch: {name.replace('1 sites', '1 site')}",
+            case["reading_by_itself_ms"],
+            "ms",
+            "one product, one top-k of the step",
+            case["step_ms"],
+        )
+
+
 def _report(body: Body) -> Iterator[Row]:
     what = f"a report of {body['report_mb']} MB"
     for key, name in (("first_text", "first text"), ("all_figures", "all figures")):
@@ -442,7 +453,10 @@ ENTRIES: dict[str, Entry] = {
         _sae,
     ),
     "sae_rows": Entry(
-        _SAE, "Rows from a store", "What reading shuffled batches from disk adds to a step.", _none
+        _SAE,
+        "Rows from a store",
+        "What reading shuffled batches from disk adds to a step.",
+        _sae_rows,
     ),
     "sae_stories": Entry(
         _SAE,
