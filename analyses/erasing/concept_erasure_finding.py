@@ -60,26 +60,26 @@ class ConceptErasureFinding(Finding):
 
     def answer(self) -> str:
         """What is decodable, what erasing it costs the model, and what the controls cost."""
-        read = self.part("decodable")
-        method = "leace" if (read["method"] == "leace").any() else str(read["method"].iloc[0])
-        read = read[read["method"] == method]
-        best = read.iloc[int(read["before"].argmax())]
-        used = self.losses(method)
-        most = used.iloc[int(used["beyond"].fillna(-1e300).argmax())]
+        best, used, most = self._spoken()
         text = f"{_decodable(best)} {_used(most)}{self._verdict(used, _readable(best))}"
         groups = int(min(best["n_groups"], most["n_groups"]))
         if groups < FEW_GROUPS:
             text += f" {groups} groups are few: the intervals are likely too narrow."
         return text
 
-    def gist(self) -> str:
-        """In one sentence."""
+    def _spoken(self) -> tuple[pd.Series[Any], pd.DataFrame, pd.Series[Any]]:
+        """Of one eraser: where the label is read best, all losses, and the one most beyond its control."""
         read = self.part("decodable")
         method = "leace" if (read["method"] == "leace").any() else str(read["method"].iloc[0])
         read = read[read["method"] == method]
         best = read.iloc[int(read["before"].argmax())]
         used = self.losses(method)
         most = used.iloc[int(used["beyond"].fillna(-1e300).argmax())]
+        return best, used, most
+
+    def gist(self) -> str:
+        """In one sentence."""
+        best, _, most = self._spoken()
         name = capital(called(best["label"]))
         if not _readable(best):
             said = f"{name} cannot be shown to be read off any layer"
