@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -94,9 +95,7 @@ def _within(lines: pd.DataFrame) -> str:
     sites = list(dict.fromkeys(lines["site"]))
     if len(sites) == 1:
         return "a single layer, which is like itself"
-    keyed = lines.set_index(["site", "other_site"])
-    steps = [keyed.loc[pair, "value"] for pair in pairwise(sites)]
-    ends = keyed.loc[(sites[0], sites[-1])]
+    steps, ends = _steps_and_ends(lines, sites)
     weakest = (max if MEASURES[lines["measure"].iloc[0]].distance else min)(steps)
     where = steps.index(weakest)
     told = (
@@ -135,13 +134,20 @@ def _told(line: pd.Series[Any]) -> str:
     return f"{line['value']:.2f}{interval}, rows in random order {line['null_mean']:.2f}"
 
 
+def _steps_and_ends(
+    lines: pd.DataFrame, sites: Sequence[str]
+) -> tuple[list[float], pd.Series[Any]]:
+    """The likeness of each layer and the next, and the line of the first and the last."""
+    keyed = lines.set_index(["site", "other_site"])
+    steps: list[float] = keyed["value"].loc[list(pairwise(sites))].tolist()
+    return steps, keyed.loc[[(sites[0], sites[-1])]].iloc[0]
+
+
 def _ends(lines: pd.DataFrame) -> str:
     sites = list(dict.fromkeys(lines["site"]))
     if len(sites) == 1:
         return "A single layer is like itself, so there is nothing to compare"
-    keyed = lines.set_index(["site", "other_site"])
-    near = [keyed.loc[pair, "value"] for pair in pairwise(sites)]
-    ends = keyed.loc[(sites[0], sites[-1])]
+    near, ends = _steps_and_ends(lines, sites)
     return (
         f"{_word(lines)} of neighbouring layers is {sum(near) / len(near):.2f}, of the first and the "
         f"last {ends['value']:.2f}, of shuffled rows {ends['null_mean']:z.2f}"
