@@ -73,6 +73,17 @@ def rounded(value: float) -> str:
     return f"{value:.2g}" if abs(value) >= 0.001 else f"{value:z.3f}"
 
 
+def measured(value: float) -> str:
+    """Three digits that count, zeros among them, as numbers below each other are compared by.
+
+    >>> measured(2), measured(0.5), measured(123.4), measured(18.06), measured(1234.5)
+    ('2.00', '0.500', '123', '18.1', '1,234')
+    """
+    if abs(value) >= 999.5:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".removesuffix(".")
+
+
 def known(value: float | None) -> bool:
     """Whether there is a number at all."""
     return value is not None and not isnan(value)

@@ -9,6 +9,7 @@ from layerscope.analyses.material.pieces import shown
 from layerscope.analyses.sae.looking.page_style import STYLE
 from layerscope.analyses.sae.looking.window_html import signs, window
 from layerscope.analyses.sae.looking.words import words_of
+from layerscope.wording import measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,8 +117,8 @@ def _fires(line: dict[str, Any]) -> str:
     if not line["fired"]:
         return f"none of {line['n']:,} rows"
     said = (
-        f"{line['fired']:,} of {line['n']:,} rows ({line['density']:.2%}); code {line['mean_active']:.3g} "
-        f"on average where it fires, {line['max']:.3g} at most"
+        f"{line['fired']:,} of {line['n']:,} rows ({line['density']:.2%}); code {measured(line['mean_active'])} "
+        f"on average where it fires, {measured(line['max'])} at most"
     )
     if isinstance(line["token"], str):
         said += f"; {line['token_share']:.0%} of its firings are on {_token(line['token'])}"
@@ -173,7 +174,7 @@ def _example(one: dict[str, Any], largest: float) -> str:
     quarter = "" if kind == "top" else f", {_QUARTERS[int(kind.removeprefix('quarter ')) - 1]}"
     text = window(list(one["tokens"]), list(one["codes"]), int(one["focus"]), largest)
     before, after = ("…" if one[side] else "" for side in ("before", "after"))
-    return f'<li><span class="code">{one["value"]:.3g}{quarter}</span> <bdi>{before}{text}{after}</bdi></li>'
+    return f'<li><span class="code">{measured(one["value"])}{quarter}</span> <bdi>{before}{text}{after}</bdi></li>'
 
 
 def _token(token: str) -> str:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from html import escape
 
+from layerscope.wording import measured
+
 STRONGEST = 0.55
 """Opacity of the colour behind the strongest token: text on it stays readable in both dresses."""
 WEAKEST = 0.12
@@ -23,9 +25,10 @@ def window(tokens: Sequence[str], codes: Sequence[float], focus: int, largest: f
     for place, (token, code) in enumerate(zip(tokens, codes, strict=True)):
         inner = signs(token) or (NOTHING if code > 0 or place == focus else "")
         if code > 0:
+            number = measured(code)
             inner = (
-                f'<mark style="--a:{opacity(code, largest):.2f}" title="{code:.3g}">{inner}'
-                f'<span class="said"> ({code:.3g})</span></mark>'
+                f'<mark style="--a:{opacity(code, largest):.2f}" title="{number}">{inner}'
+                f'<span class="said"> ({number})</span></mark>'
             )
         parts.append(f"<b>{inner}</b>" if place == focus else inner)
     return "".join(parts)
