@@ -12,7 +12,7 @@ import torch
 
 import layerscope as ls
 from layerscope.finding import Finding, Provenance
-from layerscope.notebook import MOST_ROWS, answered, listing
+from layerscope.notebook import MOST_NOTES, MOST_ROWS, answered, listing
 from layerscope.theme import COLORS
 
 VOID = {"br", "hr", "img"}
@@ -143,6 +143,17 @@ def test_a_finding_is_a_section_of_a_report() -> None:
     answer, care = html.index(COLORS["value"]), html.index(COLORS["control"])
     assert html.index("bold?") < answer < html.index("No: 1") < care < html.index("mind")
     assert COLORS["control"] not in answered("q", "a", ())
+
+
+def test_many_caveats_are_folded_but_never_a_single_one() -> None:
+    notes = [f"mind this {i}" for i in range(MOST_NOTES + 2)]
+    html = answered("q", "a", notes)
+    seen, after = html.split("<details>")
+    folded, _ = after.split("</details>")
+    assert words(html) == f"q a Read with care {' '.join([*notes[:-2], '2 more', *notes[-2:]])}"
+    assert [note in seen for note in notes] == [True] * MOST_NOTES + [False] * 2
+    assert all(note in folded for note in notes[-2:])
+    assert "<details>" not in answered("q", "a", notes[:-1])
 
 
 def test_figures_are_dark_where_the_users_own_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from layerscope.analyses.activity.attention_modes_finding import MEANINGS
 from layerscope.analyses.activity.attention_table import MODES
 from layerscope.analyses.activity.head_counts import OCTAVES
-from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import SEQUENCE, mark_layers, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

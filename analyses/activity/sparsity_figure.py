@@ -6,8 +6,8 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.activity.sparsity_finding import OWN
-from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, mark_layers, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

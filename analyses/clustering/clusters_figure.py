@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.clustering.partitions import NAMES
 from layerscope.analyses.clustering.separation_curves import MENU
-from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, mark_layers, plain, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from layerscope.analyses.clustering.partitions import NAMES
-from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
-from layerscope.wording import known, place
+from layerscope.wording import known, place, spoken
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerscope.analyses.generalising.gap_table import BASELINES, INFORMATION
-from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, SEQUENCE, plain, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

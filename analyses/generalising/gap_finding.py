@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.generalising.gap_table import BASELINES, INFORMATION
-from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.information.verdict import NOTHING
 from layerscope.analyses.material.curves import interval
-from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DASHES, SEQUENCE, faded, plain, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

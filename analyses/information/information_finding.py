@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerscope.analyses.information.verdict import NOTHING
-from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
-from layerscope.wording import called, place, rounded, shortened
+from layerscope.wording import called, place, rounded, shortened, spoken
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.analyses.material.spoken import spoken
-from layerscope.wording import place, rounded
+from layerscope.wording import place, rounded, spoken
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layerscope.analyses.material.spoken import spoken
 from layerscope.analyses.regimes.regime_compare import WHOLE
 from layerscope.theme import COLORS, DASHES, SEQUENCE, band, plain, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

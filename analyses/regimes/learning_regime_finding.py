@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from layerscope.analyses.material.spoken import spoken
 from layerscope.analyses.regimes.regime_compare import WHOLE
 from layerscope.finding import Finding
-from layerscope.wording import percent, place, rounded
+from layerscope.wording import percent, place, rounded, spoken
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.analyses.material.spoken import spoken
 from layerscope.analyses.resemblance.cells import MEASURES
 from layerscope.theme import SEQUENTIAL, mark_layers, plain, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

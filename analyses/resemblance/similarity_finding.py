@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from layerscope.analyses.material.spoken import spoken
 from layerscope.analyses.resemblance.cells import MEASURES
 from layerscope.finding import Finding
-from layerscope.wording import place
+from layerscope.wording import place, spoken
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.material.curves import curve, interval
-from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DASHES, SEQUENCE, mark_layers, plain, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

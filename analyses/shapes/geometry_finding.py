@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
-from layerscope.wording import place, rounded
+from layerscope.wording import place, rounded, spoken
 
 if TYPE_CHECKING:
     import pandas as pd

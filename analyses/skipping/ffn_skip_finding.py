@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
-from layerscope.wording import percent, rounded
+from layerscope.wording import percent, rounded, spoken
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

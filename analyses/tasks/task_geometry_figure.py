@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerscope.analyses.material.curves import curve, interval
-from layerscope.analyses.material.spoken import spoken
 from layerscope.theme import COLORS, DASHES, SEQUENCE, mark_layers, plain, themed
+from layerscope.wording import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

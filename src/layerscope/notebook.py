@@ -15,6 +15,8 @@ RULE = "rgba(127, 127, 127, 0.35)"
 _MUTED = "opacity: 0.72"
 _CELL = f"padding: 0.25em 0.9em 0.25em 0; border: 0; border-bottom: 1px solid {RULE}"
 MOST_ROWS = 12
+MOST_NOTES = 4
+"""Caveats of a finding that are read at once; the others are folded away."""
 
 
 def behind_rule(content: str, meaning: str, style: str = "") -> str:
@@ -32,17 +34,33 @@ def cared(notes: Iterable[str]) -> str:
 
 def answered(question: str, answer: str, notes: Sequence[str]) -> str:
     """A section of a report: the question, its answer behind a blue rule, caveats behind an orange."""
-    care = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return (
         f'<p style="font-size: 1.15em; font-weight: 600; margin: 0.6em 0 0">{escape(question)}</p>'
         + behind_rule(f"<strong>{escape(answer)}</strong>", "value", "line-height: 1.5")
         + behind_rule(
-            f'<span style="font-size: 0.85em; {_MUTED}">Read with care</span>'
-            f'<ul style="margin: 0.2em 0 0; padding-left: 1.2em">{care}</ul>',
+            f'<span style="font-size: 0.85em; {_MUTED}">Read with care</span>' + _folded(notes),
             "control",
         )
-        * bool(care)
+        * bool(notes)
     )
+
+
+def shown_notes(notes: Sequence[str]) -> int:
+    """How many are read at once: all where folding would hide a single one."""
+    return len(notes) if len(notes) <= MOST_NOTES + 1 else MOST_NOTES
+
+
+def _folded(notes: Sequence[str]) -> str:
+    def listed(some: Sequence[str]) -> str:
+        items = "".join(f"<li>{escape(note)}</li>" for note in some)
+        return f'<ul style="margin: 0.2em 0 0; padding-left: 1.2em">{items}</ul>'
+
+    shown = shown_notes(notes)
+    more = notes[shown:]
+    return listed(notes[:shown]) + (
+        f'<details><summary style="cursor: pointer; {_MUTED}">{len(more)} more</summary>'
+        f"{listed(more)}</details>"
+    ) * bool(more)
 
 
 def card(

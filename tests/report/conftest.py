@@ -16,6 +16,7 @@ from selenium import webdriver
 from tests.report.pages import FLAGS
 
 from layerscope.finding import Finding, Provenance
+from layerscope.notebook import MOST_NOTES
 from layerscope.report import report
 from layerscope.theme import COLORS, DASHES, faded, mark_layers
 
@@ -136,7 +137,8 @@ def bars() -> Bars:
 
 def heat() -> Heat:
     pairs = [(i, j, float(np.exp(-abs(i - j) / 3))) for i in range(8) for j in range(8)]
-    return Heat(pd.DataFrame(pairs, columns=["layer", "other", "cka"]), PROVENANCE)
+    notes = tuple(f"Layers are compared on rows of kind {i}." for i in range(MOST_NOTES + 2))
+    return Heat(pd.DataFrame(pairs, columns=["layer", "other", "cka"]), PROVENANCE, notes)
 
 
 def tree() -> Tree:

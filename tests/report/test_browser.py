@@ -271,7 +271,7 @@ def test_paper_is_light_tells_sources_and_fits(browser: webdriver.Chrome, path: 
     page.execute_script("dispatchEvent(new Event('beforeprint'))")
     wait_for_dress(page, "light")
     folded = "document.querySelectorAll('details:not([open])')"
-    assert script(page, f"[...{folded}].every(d => !d.classList.contains('source'))")
+    assert script(page, f"[...{folded}].every(d => !d.matches('.source, .more'))")
     assert script(page, f"{folded}.length") == 4, "tables print where the reader has opened them"
     widths = script(page, "[...document.querySelectorAll('.main-svg')].map(svg => svg.clientWidth)")
     assert max(widths) <= 700

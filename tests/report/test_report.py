@@ -129,6 +129,14 @@ def test_each_finding_is_told_in_full(html: str, findings: list[Finding]) -> Non
     assert len(figures_of(html)) == len(findings)
 
 
+def test_many_caveats_are_folded_but_none_is_left_out(html: str, findings: list[Finding]) -> None:
+    notes = findings[-1].notes
+    assert html.count('<details class="more">') == 1
+    seen, folded = html.split('<details class="more">')
+    assert [f"<li>{note}</li>" in seen for note in notes] == [True] * 4 + [False] * 2
+    assert folded.strip().startswith("<summary>2 more</summary>")
+
+
 def test_provenance_has_everything_to_get_it_again(html: str) -> None:
     for told in (
         "<pre>probe(store, &#34;all&#34;, label=&#34;upos&#34;)</pre>",

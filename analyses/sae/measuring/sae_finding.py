@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from layerscope.analyses.material.spoken import spoken
 from layerscope.finding import Finding
-from layerscope.wording import percent, rounded
+from layerscope.wording import percent, rounded, spoken
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from layerscope.finding import Finding, Provenance
+from layerscope.notebook import shown_notes
 from layerscope.report import comparing
 from layerscope.report.figures import HEIGHT, captioned, described, embedded
 from layerscope.report.layers import layers_of, lines
@@ -64,6 +65,11 @@ class Section:
     difference: str = ""
     """Where several models differ most, in a sentence."""
     differences: TableView | None = None
+
+    @property
+    def shown_notes(self) -> int:
+        """How many notes are not folded away."""
+        return shown_notes(self.notes)
 
     @property
     def layers(self) -> set[int]:
