@@ -14,9 +14,9 @@ from layerscope.analyses.clustering.clusters_finding import COLUMNS, ClusterFind
 from layerscope.analyses.clustering.partitions import METHODS
 from layerscope.analyses.material.contexts import contexts
 from layerscope.analyses.material.sample import Sample, labelled_sample, sample
-from layerscope.finding import Provenance
-from layerscope.probes.reading.sources import Layers, Source, source_of
+from layerscope.probes.reading.sources import Layers, Source, source_of, spelled
 from layerscope.store import Store
+from layerscope.store.origin import provenance_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ def clusters(
     )
     table = _table(_lines(found, chosen, job, progress), chosen)
     options = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "methods": list(job.methods),
         "k": k,
         "least": least,
@@ -106,14 +106,12 @@ def clusters(
     said = "".join(f", {name}={value!r}" for name, value in options.items())
     return ClusterFinding(
         table=table,
-        provenance=Provenance(
-            model=str(found.store.about.get("model", "")),
-            data=str(found.store.about.get("corpus", found.store.path.name)),
-            store_key=found.store.key,
+        provenance=provenance_of(
+            found.store,
             call=f"layerscope.analyses.clusters(store{said}, seed={seed})",
             parameters=options,
             seed=seed,
-            seconds=round(time.perf_counter() - started, 2),
+            started=started,
         ),
         notes=(*found.store.notes, *chosen.notes, *_cautions(table)),
     )

@@ -21,9 +21,10 @@ from layerscope.hooks.prompts import in_force
 from layerscope.probes.erasers.fitting import METHODS
 from layerscope.probes.reading.labels import Task, label_of
 from layerscope.probes.reading.rows import Pieces, plan
-from layerscope.probes.reading.sources import Layers, Source, source_of
+from layerscope.probes.reading.sources import Layers, Source, source_of, spelled
 from layerscope.probes.scoring.evaluate import check_finite
 from layerscope.probes.solving.engine import Solver
+from layerscope.store.origin import provenance_of
 
 if TYPE_CHECKING:
     from layerscope.corpus import Corpus, Samples
@@ -195,9 +196,8 @@ def _provenance(
     seed: int,
     started: float,
 ) -> Provenance:
-    store = source.store
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "label": held.plan.label,
         "task": held.plan.task,
         "methods": list(methods),
@@ -208,12 +208,10 @@ def _provenance(
     }
     said = ("label", "methods", "draws", "where", "scrubbing")
     options = "".join(f", {name}={parameters[name]!r}" for name in said)
-    return Provenance(
-        model=str(store.about.get("model", "")),
-        data=str(store.about.get("corpus", store.path.name)),
-        store_key=store.key,
+    return provenance_of(
+        source.store,
         call=f"concept_erasure(model, data, {parameters['layer']!r}{options}, seed={seed})",
         parameters=parameters,
         seed=seed,
-        seconds=round(time.perf_counter() - started, 2),
+        started=started,
     )

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from layerscope.analyses.material.decoders import require_decoder
 from layerscope.analyses.material.resampling import mean_intervals
-from layerscope.analyses.material.texts import as_texts
+from layerscope.analyses.material.texts import tokens_at_once
 from layerscope.analyses.skipping.cosines import cosine
 from layerscope.analyses.skipping.ffn_skip_finding import FfnSkipFinding
-from layerscope.analyses.skipping.skip_effects import LOGITS, Output
+from layerscope.analyses.skipping.skip_effects import Output
 from layerscope.analyses.skipping.skip_inputs import chosen_texts, refuse_model
 from layerscope.analyses.skipping.skip_lanes import Lane
 from layerscope.finding import Provenance
@@ -98,23 +98,18 @@ def ffn_skip(
     refuse_model(model, "mlp")
     if not thresholds:
         raise ValueError("give at least one threshold")
-    given = as_texts(
-        model, data, tokenizer=tokenizer, limit=None if data is None else 50 * max_texts
-    )
-    texts, notes = chosen_texts(given, 0, max_texts, max_tokens, seed)
+    texts = chosen_texts(model, data, 0, max_texts, max_tokens, tokenizer=tokenizer, seed=seed)
     require_decoder(model, texts.prompts)
     decode = Unembed(model)
     generator = torch.Generator().manual_seed(seed)
     sums = np.zeros((texts.n_groups, len(thresholds), 3))
     counts = np.zeros((texts.n_groups, 2))
-    vocab = getattr(getattr(model, "config", None), "vocab_size", None) or 1
-    tokens = max(1, min(1024, LOGITS // (16 * vocab)))
     with (
         evaluating(model),
         torch.no_grad(),
         tqdm(total=len(texts), desc="MLPs", unit="text", disable=not progress) as bar,
     ):
-        for index, ids in texts.batches(tokens):
+        for index, ids in texts.batches(tokens_at_once(model, most=1024)):
             batch = ids.to(device_of(model))
             masks = _masks(model, batch, thresholds, (cold_start, cold_end, warm_up), generator)
             values = _losses(model, batch, masks, decode)
@@ -128,7 +123,7 @@ def ffn_skip(
         table=pd.DataFrame(_lines(sums, counts, thresholds, seed)),
         provenance=Provenance(
             model=title(model),
-            data=f"{given.name}, {len(texts)} texts of {texts.tokens:,} tokens",
+            data=f"{texts.name}, {len(texts)} texts of {texts.tokens:,} tokens",
             call=f"ffn_skip(model{', data' if data is not None else ''})",
             parameters={
                 "thresholds": list(thresholds),
@@ -141,7 +136,7 @@ def ffn_skip(
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),
         ),
-        notes=tuple(dict.fromkeys([*texts.notes, *notes, *_cautions(model, warm_up)])),
+        notes=tuple(dict.fromkeys([*texts.notes, *_cautions(model, warm_up)])),
     )
 
 

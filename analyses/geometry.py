@@ -26,9 +26,10 @@ from layerscope.analyses.shapes.geometry_table import (
 )
 from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.reading.sources import Layers, Source, source_of
+from layerscope.probes.reading.sources import Layers, Source, source_of, spelled
 from layerscope.probes.solving.parallel import side_by_side
 from layerscope.store import Store
+from layerscope.store.origin import provenance_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,20 +189,17 @@ def _with_twin(
 def _provenance(
     source: Source, layer: Layers, neighbour_rows: int, draws: int, seed: int, started: float
 ) -> Provenance:
-    store = source.store
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "twin": source.twin is not None,
         "neighbour_rows": neighbour_rows,
         "draws": draws,
     }
     said = f"neighbour_rows={neighbour_rows}, draws={draws}, seed={seed}"
-    return Provenance(
-        model=str(store.about.get("model", "")),
-        data=str(store.about.get("corpus", store.path.name)),
-        store_key=store.key,
+    return provenance_of(
+        source.store,
         call=f"layerscope.analyses.geometry(store, layer={parameters['layer']!r}, {said})",
         parameters=parameters,
         seed=seed,
-        seconds=round(time.perf_counter() - started, 2),
+        started=started,
     )

@@ -15,12 +15,12 @@ from layerscope.analyses.mistakes.label_errors_finding import LabelErrorsFinding
 from layerscope.analyses.mistakes.label_errors_table import Site, table_of
 from layerscope.analyses.mistakes.planting import Planted, planted
 from layerscope.analyses.mistakes.readings import Readings, readings
-from layerscope.finding import Provenance
 from layerscope.probes.reading.rows import Pieces
-from layerscope.probes.reading.sources import Layers, source_of
+from layerscope.probes.reading.sources import Layers, source_of, spelled
 from layerscope.probes.scoring.probabilities import Probabilities
 from layerscope.probes.solving.engine import Solver
 from layerscope.store import Store
+from layerscope.store.origin import provenance_of
 
 if TYPE_CHECKING:
     from layerscope.corpus import Corpus, Samples
@@ -97,7 +97,7 @@ def label_errors(
     sites = _sites(found, method, changed, progress)
     table, notes = table_of(given.store, plan, sites, changed, method, score, most, seed)
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "label": plan.label,
         "method": method,
         "score": score,
@@ -111,14 +111,12 @@ def label_errors(
     store = given.store
     return LabelErrorsFinding(
         table=table,
-        provenance=Provenance(
-            model=str(store.about.get("model", "")),
-            data=str(store.about.get("corpus", store.path.name)),
-            store_key=store.key,
+        provenance=provenance_of(
+            store,
             call=f"label_errors(store, layer={parameters['layer']!r}{options}, seed={seed})",
             parameters=parameters,
             seed=seed,
-            seconds=round(time.perf_counter() - started, 2),
+            started=started,
         ),
         notes=(*store.notes, *plan.notes, *notes),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from layerscope.analyses.material.resampling import mean_intervals
-from layerscope.analyses.material.texts import Texts, as_texts, looks_ahead
+from layerscope.analyses.material.texts import Texts, looks_ahead
 from layerscope.analyses.skipping.drop_losses import Losses
 from layerscope.analyses.skipping.drop_orders import (
     KINDS,
@@ -87,10 +87,8 @@ def layer_drop(
     chosen = _orders(part, by, orders)
     for kind in KINDS[part]:
         refuse_model(model, kind)
-    given = as_texts(
-        model, data, tokenizer=tokenizer, limit=None if data is None else 50 * max_texts
-    )
-    texts, notes = chosen_texts(given, 0, max_texts, max_tokens, seed)
+    texts = chosen_texts(model, data, 0, max_texts, max_tokens, tokenizer=tokenizer, seed=seed)
+    notes = [*texts.notes]
     if looks_ahead(model, max(texts.prompts.ids, key=len)):
         raise ValueError(
             f"tokens of {type(model).__name__} see later ones, so it has no next-token loss; "
@@ -112,7 +110,7 @@ def layer_drop(
         table=_ordered(table.assign(part=part, n=int(losses.counts.sum()))),
         provenance=Provenance(
             model=title(model),
-            data=f"{given.name}, {len(texts)} texts of {texts.tokens:,} tokens",
+            data=f"{texts.name}, {len(texts)} texts of {texts.tokens:,} tokens",
             call=f"layer_drop(model{', data' if data is not None else ''}, part={part!r})",
             parameters={
                 "part": part,
@@ -126,7 +124,7 @@ def layer_drop(
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),
         ),
-        notes=tuple(dict.fromkeys([*texts.notes, *notes])),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 

@@ -71,7 +71,7 @@ def layer_similarity(
     started = time.perf_counter()
     more: tuple[str, ...]
     if isinstance(source, nn.Module):
-        sites, name, about = _of_model(source, data, tokenizer)
+        sites, name, about = _of_model(source, data)
         chosen = plan(sites)
         counted = _summed(chosen, windows, _running(source, about, chosen, tokenizer, progress))
         fresh = _twin(source, about, chosen, windows, tokenizer, seed, progress) if twin else None
@@ -109,7 +109,7 @@ def layer_similarity(
     )
 
 
-def _of_model(model: nn.Module, data: Any, tokenizer: Any) -> tuple[tuple[str, ...], str, Any]:
+def _of_model(model: nn.Module, data: Any) -> tuple[tuple[str, ...], str, Any]:
     from layerscope.corpus import bundled, read
     from layerscope.hooks.locating.structure import title
 

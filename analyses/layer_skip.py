@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from layerscope.analyses.material.texts import Texts, as_texts, looks_ahead
+from layerscope.analyses.material.texts import Texts, looks_ahead, tokens_at_once
 from layerscope.analyses.skipping.layer_skip_finding import SkipFinding
-from layerscope.analyses.skipping.skip_effects import LOGITS, Later, Output, counts
+from layerscope.analyses.skipping.skip_effects import Later, Output, counts
 from layerscope.analyses.skipping.skip_inputs import chosen_texts, refuse_model
 from layerscope.analyses.skipping.skip_lanes import (
     CHANGES,
@@ -88,10 +88,9 @@ def layer_skip(
     """
     started = time.perf_counter()
     _refuse(model, change, part, no_skip_front)
-    given = as_texts(
-        model, data, tokenizer=tokenizer, limit=None if data is None else 50 * max_texts
+    texts = chosen_texts(
+        model, data, no_skip_front, max_texts, max_tokens, tokenizer=tokenizer, seed=seed
     )
-    texts, notes = chosen_texts(given, no_skip_front, max_texts, max_tokens, seed)
     options: dict[str, Any] = {
         "change": change,
         "part": part,
@@ -116,13 +115,13 @@ def layer_skip(
         table=table(found, fresh, change, part, seed),
         provenance=Provenance(
             model=title(model),
-            data=f"{given.name}, {len(texts)} texts of {texts.tokens:,} tokens",
+            data=f"{texts.name}, {len(texts)} texts of {texts.tokens:,} tokens",
             call=_call(options, twin, data),
             parameters=parameters,
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),
         ),
-        notes=tuple(dict.fromkeys([*texts.notes, *notes, *found.notes])),
+        notes=tuple(dict.fromkeys([*texts.notes, *found.notes])),
     )
 
 
@@ -155,9 +154,7 @@ class _Skips:
     def totals(self) -> Totals:
         from tqdm.auto import tqdm
 
-        config = getattr(self.model, "config", None)
-        vocab = getattr(config, "vocab_size", None) or 1
-        tokens = max(1, min(2048, LOGITS // (16 * vocab)))
+        tokens = tokens_at_once(self.model)
         with (
             evaluating(self.model),
             torch.no_grad(),

@@ -15,7 +15,7 @@ from layerscope.analyses.information.information_table import Unit, lines, table
 from layerscope.finding import Provenance
 from layerscope.probes.reading.labels import Task
 from layerscope.probes.reading.rows import Plan, plan
-from layerscope.probes.reading.sources import Layers
+from layerscope.probes.reading.sources import Layers, spelled
 from layerscope.probes.reading.stored import stored_sites
 from layerscope.probes.scoring.evaluate import check_finite
 from layerscope.store import Store
@@ -93,7 +93,7 @@ def mutual_information(
             f"discrete, so without a check by neighbours: {', '.join(atoms)} (the probe needs no density)"
         )
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "estimators": None if estimators is None else list(estimators),
         "labels": labels,
         "groups": None if groups is None else f"{found[0]['n_groups']:,} groups",

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from layerscope.analyses.material.texts import as_texts
+from layerscope.analyses.material.texts import tokens_at_once
 from layerscope.analyses.skipping.parallel_windows_finding import WindowsFinding
-from layerscope.analyses.skipping.skip_effects import LOGITS, Output
+from layerscope.analyses.skipping.skip_effects import Output
 from layerscope.analyses.skipping.skip_inputs import chosen_texts, refuse_model
 from layerscope.analyses.skipping.skip_lanes import require_blocks
 from layerscope.analyses.skipping.window_streams import Interactions, Windows
@@ -69,21 +69,18 @@ def parallel_windows(
         raise ValueError(
             f"a window has two blocks or more; the model has {blocks}, longest={longest}"
         )
-    given = as_texts(
-        model, data, tokenizer=tokenizer, limit=None if data is None else 50 * max_texts
+    texts = chosen_texts(
+        model, data, no_skip_front, max_texts, max_tokens, tokenizer=tokenizer, seed=seed
     )
-    texts, notes = chosen_texts(given, no_skip_front, max_texts, max_tokens, seed)
     decode = Unembed(model)
     totals = WindowTotals(blocks, most, texts.n_groups)
     generator = torch.Generator().manual_seed(seed)
-    vocab = getattr(getattr(model, "config", None), "vocab_size", None) or 1
-    tokens = max(1, min(1024, LOGITS // (16 * vocab)))
     with (
         evaluating(model),
         torch.no_grad(),
         tqdm(total=len(texts), desc="windows", unit="text", disable=not progress) as bar,
     ):
-        for index, ids in texts.batches(tokens):
+        for index, ids in texts.batches(tokens_at_once(model, most=1024)):
             ids = ids.to(device_of(model))
             require_blocks(model, ids, "windows")
             run = record(model, {"input_ids": ids})
@@ -108,11 +105,11 @@ def parallel_windows(
         table=pd.DataFrame(totals.lines(seed)),
         provenance=Provenance(
             model=title(model),
-            data=f"{given.name}, {len(texts)} texts of {texts.tokens:,} tokens",
+            data=f"{texts.name}, {len(texts)} texts of {texts.tokens:,} tokens",
             call=f"parallel_windows(model{', data' if data is not None else ''})",
             parameters=parameters,
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),
         ),
-        notes=(*texts.notes, *notes),
+        notes=texts.notes,
     )

@@ -17,7 +17,7 @@ from layerscope.analyses.resemblance.similarity_notes import cautions
 from layerscope.corpus.names import nearest
 from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.reading.sources import Layers, Source
+from layerscope.probes.reading.sources import Layers, Source, spelled
 from layerscope.store import Store
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _provenance(
 ) -> Provenance:
     stores = [side.store for side in sides]
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "compared": part,
         "measures": list(options.measures),
         "max_rows": options.max_rows,

@@ -13,11 +13,11 @@ from layerscope.analyses.mistakes.readings import readings
 from layerscope.analyses.mistakes.slices_finding import SlicesFinding
 from layerscope.analyses.mistakes.slices_halves import LEAST, halves
 from layerscope.analyses.mistakes.slices_table import table_of
-from layerscope.finding import Provenance
 from layerscope.probes.reading.rows import Pieces
-from layerscope.probes.reading.sources import Layers, source_of
+from layerscope.probes.reading.sources import Layers, source_of, spelled
 from layerscope.probes.solving.engine import Solver
 from layerscope.store import Store
+from layerscope.store.origin import provenance_of
 
 if TYPE_CHECKING:
     from layerscope.corpus import Corpus, Samples
@@ -94,7 +94,7 @@ def slices(
     table, notes = table_of(given.store, found.plan, split, reads, columns, clusters, most, seed)
     store, plan = given.store, found.plan
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "label": plan.label,
         "columns": None if columns is None else list(columns),
         "clusters": clusters,
@@ -107,14 +107,12 @@ def slices(
     options = "".join(f", {name}={parameters[name]!r}" for name in said)
     return SlicesFinding(
         table=table,
-        provenance=Provenance(
-            model=str(store.about.get("model", "")),
-            data=str(store.about.get("corpus", store.path.name)),
-            store_key=store.key,
+        provenance=provenance_of(
+            store,
             call=f"slices(store, layer={parameters['layer']!r}{options}, seed={seed})",
             parameters=parameters,
             seed=seed,
-            seconds=round(time.perf_counter() - started, 2),
+            started=started,
         ),
         notes=(*store.notes, *plan.notes, *notes),
     )

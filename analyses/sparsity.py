@@ -123,7 +123,7 @@ def sparsity(
             seed=seed,
             seconds=round(time.perf_counter() - started, 2),
         ),
-        notes=(*rows.notes, *_notes(model, rows, chosen, counted, table)),
+        notes=(*rows.notes, *_notes(model, rows, counted, table)),
     )
 
 
@@ -230,7 +230,6 @@ def _functional(
 def _notes(
     model: nn.Module | None,
     rows: Source,
-    sites: Sequence[Site],
     counted: Mapping[str, Counters],
     table: pd.DataFrame,
 ) -> list[str]:

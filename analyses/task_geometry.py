@@ -20,11 +20,11 @@ from layerscope.analyses.tasks.task_conditions import (
 )
 from layerscope.analyses.tasks.task_geometry_finding import COLUMNS, TaskGeometryFinding
 from layerscope.analyses.tasks.task_measures import Task, alignments, measure
-from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
-from layerscope.probes.reading.sources import Source, source_of
+from layerscope.probes.reading.sources import Source, source_of, spelled
 from layerscope.probes.reading.stored import stored_sites
 from layerscope.probes.solving.parallel import side_by_side
+from layerscope.store.origin import provenance_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ def task_geometry(
     task = Task(at, grams, rules, most, decodable, seed)
     table = _table(found, sites, inputs, task, progress)
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "conditions": list(at.names),
         "targets": target,
         "inputs": inputs if isinstance(inputs, str) else "the given tensor",
@@ -135,13 +135,11 @@ def task_geometry(
     }
     return TaskGeometryFinding(
         table=table,
-        provenance=Provenance(
-            model=str(store.about.get("model", "")),
-            data=str(store.about.get("corpus", store.path.name)),
-            store_key=store.key,
+        provenance=provenance_of(
+            store,
             parameters=parameters,
             seed=seed,
-            seconds=round(time.perf_counter() - started, 2),
+            started=started,
             call=f"task_geometry(store, conditions={list(at.names)!r}, targets={target!r})",
         ),
         notes=(*store.notes, *at.notes, *_cautions(at, task, table, store, sites)),

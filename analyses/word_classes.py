@@ -16,12 +16,12 @@ from layerscope.analyses.clustering.word_class_finding import COLUMNS, WordClass
 from layerscope.analyses.clustering.word_class_maps import map_lines
 from layerscope.analyses.clustering.word_class_notes import cautions
 from layerscope.analyses.material.sample import Sample, labelled_sample
-from layerscope.finding import Provenance
 from layerscope.hooks.sites import layer_of
 from layerscope.probes.reading.labels import label_of
 from layerscope.probes.reading.rows import Pieces
-from layerscope.probes.reading.sources import Layers, Source, source_of
+from layerscope.probes.reading.sources import Layers, Source, source_of, spelled
 from layerscope.store import Store
+from layerscope.store.origin import provenance_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def word_classes(
     table = _table(lines, name)
     notes += cautions(table, samples)
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "label": name,
         "of": of,
         "twin": found.twin is not None,
@@ -125,14 +125,12 @@ def word_classes(
     }
     return WordClassFinding(
         table=table,
-        provenance=Provenance(
-            model=str(found.store.about.get("model", "")),
-            data=str(found.store.about.get("corpus", found.store.path.name)),
-            store_key=found.store.key,
+        provenance=provenance_of(
+            found.store,
             call=_call(parameters, seed),
             parameters=parameters,
             seed=seed,
-            seconds=round(time.perf_counter() - started, 2),
+            started=started,
         ),
         notes=tuple(dict.fromkeys(notes)),
     )

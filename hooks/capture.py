@@ -26,12 +26,13 @@ def capture(
 ) -> Iterator[Capture]:
     """Copy what `sites` hold in every forward pass inside the block.
 
-    >>> import torch
-    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
-    >>> with capture(model, "0") as seen:
-    ...     out = model(torch.ones(2, 3))
-    >>> seen["0"].shape
-    torch.Size([2, 4])
+    Examples:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+        >>> with capture(model, "0") as seen:
+        ...     out = model(torch.ones(2, 3))
+        >>> seen["0"].shape
+        torch.Size([2, 4])
 
     Args:
         model: Any module; no hook, mode or flag is left on it, however the block ends.

@@ -79,11 +79,12 @@ class Edit:
 def edit(model: nn.Module, changes: Changes) -> Iterator[Edit]:
     """Write into sites in every forward pass inside the block.
 
-    >>> import torch
-    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
-    >>> with edit(model, {"1": set_to(7.0)}):
-    ...     model(torch.ones(1, 3))
-    tensor([[7., 7., 7., 7.]])
+    Examples:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+        >>> with edit(model, {"1": set_to(7.0)}):
+        ...     model(torch.ones(1, 3))
+        tensor([[7., 7., 7., 7.]])
 
     Args:
         model: Any module; no hook, mode or flag is left on it, however the block ends.

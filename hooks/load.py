@@ -28,10 +28,13 @@ def load_model(
     Raises:
         FileNotFoundError: `name` looks like a path, and nothing is there; or nothing is there and
             a folder of nearly this name is.
-        ValueError: a file, or a folder that holds something else, such as a store.
+        ValueError: a file, or a folder that holds something else, such as a store; or a device that
+            is not there.
         OSError: there is no such local folder, and the hub does not have it or is out of reach.
         TypeError: ``file.py:function`` returned something else than a module.
     """
+    if device is not None:
+        check_device(device)
     text = str(Path(name).expanduser()) if str(name).startswith("~") else str(name)
     file, colon, function = text.rpartition(":")
     if colon and file.endswith(".py"):
@@ -40,6 +43,23 @@ def load_model(
     else:
         model = _from_transformers(text, dtype)
     return model.eval() if device is None else model.to(device).eval()
+
+
+def check_device(device: str | torch.device) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        ValueError: no such kind of device, or none of it can be reached by this PyTorch.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        there = [*(f"cuda:{i}" for i in range(torch.cuda.device_count())), "cpu"]
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise ValueError(
+            f"device {str(device)!r} cannot be used here ({reason}; torch {torch.__version__}); "
+            f"there is: {', '.join(there)}"
+        ) from error
 
 
 def tokenizer_of(model: nn.Module, tokenizer: Any = None) -> Any:

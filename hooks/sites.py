@@ -7,10 +7,12 @@ model once; a module path never runs anything.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import SupportsIndex
 
 from torch import nn
 
@@ -71,7 +73,9 @@ def resolve(model: nn.Module, layers: Layers) -> tuple[str, ...]:
         ValueError: an empty list.
     """
     require_module(model)
-    asked = [layers] if isinstance(layers, (int, str)) else list(layers)
+    asked = (
+        list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
+    )
     if not asked:
         raise ValueError("no layers asked for: give an int, a site, a pattern, a list, or 'all'")
     found = dict.fromkeys(site for one in asked for site in _resolve_one(model, one))
@@ -105,10 +109,12 @@ def layer_of(site: str) -> int | None:
 
 
 def _resolve_one(model: nn.Module, one: int | str) -> Iterable[str]:
-    if isinstance(one, bool) or not isinstance(one, (int, str)):
+    if isinstance(one, bool) or not isinstance(one, (SupportsIndex, str)):
         raise TypeError(f"a layer is an int or a string, got {type(one).__name__} {one!r}")
-    if isinstance(one, int):
-        return [f"blocks.{_block_number(model, one, one)}.resid_post"]
+    if not isinstance(one, str):  # numpy's integers are numbers too
+        return [
+            f"blocks.{_block_number(model, operator.index(one), operator.index(one))}.resid_post"
+        ]
     if one == "all":
         _block_number(model, 0, "all")
         return [f"blocks.{block.index}.resid_post" for block in anatomy(model).blocks]
@@ -156,9 +162,12 @@ def _block_number(model: nn.Module, number: int, asked: int | str, *, encoder: b
             f"{', '.join(repr(path) for path in found.modules[:5]) or 'named_modules()'}"
         )
     if not -count <= number < count:
+        there = (
+            f"{count} blocks: 0 to {count - 1}, or {-count} to -1" if count > 1 else "one block: 0"
+        )
         raise IndexError(
-            f"layer {asked!r} asked; {type(model).__name__} has {count} blocks: "
-            f"0 to {count - 1}, or {-count} to -1"
+            f"layer {asked!r} asked; {type(model).__name__} has {there}; "
+            "other places are named by module path"
         )
     return number % count
 
@@ -183,12 +192,35 @@ def _ordered(model: nn.Module, sites: Iterable[str]) -> list[str]:
 
 def _unknown(model: nn.Module, site: str) -> LookupError:
     paths = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    meant = _meant(model, site)
+    if meant is not None:
+        return LookupError(f"no site or module {site!r} in {type(model).__name__}; {meant}")
     sites = _known_sites(model) if _NAMED.fullmatch(site) or "*" in site else []
     near = ", ".join(repr(x) for x in get_close_matches(site, [*sites, *paths], n=4, cutoff=0.4))
     hint = near or ", ".join(repr(x) for x in (*sites[:3], *paths[:3])) or "none"
     return LookupError(
         f"no site or module {site!r} in {type(model).__name__}; closest: {hint}; "
         "print(anatomy(model)) lists every site"
+    )
+
+
+def _meant(model: nn.Module, site: str) -> str | None:
+    """The way to write it here, of a number as text, of a part alone, and of TransformerLens' names."""
+    if re.fullmatch(r"-?\d+", site):
+        return f"the block of this number is the int {int(site)}, without quotes"
+    if "*" in site:
+        return None
+    known = _known_sites(model)
+    parts = {name.rpartition(".")[2] for name in known if name.startswith("blocks.")}
+    if site in parts:
+        return f"of every block: 'blocks.*.{site}'; of one: 'blocks.0.{site}'"
+    where, hook, part = site.rpartition("hook_")
+    ours = ".".join([*where.split(".")[:2], part]) if where.startswith("blocks.") else part
+    ours = "norm" if ours == "normalized" else ours
+    return (
+        f"did you mean {ours!r}? Names are those of TransformerLens without hook_"
+        if (hook and ours in known)
+        else None
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -152,6 +153,11 @@ def test_slips_of_the_command_line(folder: Path, arguments: list[str], says: str
         (["anatomy", "finding"], "layerscope report finding"),
         (["anatomy", "build.py"], "build.py:build"),
         (["dump", "texts.conllu", "model"], "the model comes before the texts"),
+        (
+            ["dump", "nothing.txt", "model"],
+            "no file 'nothing.txt'; its name is that of a file of texts",
+        ),
+        (["probe", "nothing.txt"], "no file 'nothing.txt'; its name is that of a file of texts"),
         (["dump", "model", "text.conllu"], "there is: texts.conllu"),
         (["dump", "model", "acts"], "given in place of the model"),
         (["dump", "model", "page.html"], "no reader for '.html'"),
@@ -190,6 +196,50 @@ def test_slips_are_answered_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert says in refused(monkeypatch, capsys, *arguments)
+
+
+def test_what_may_be_a_store_is_asked_for_as_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def not_found(name: str) -> None:
+        raise OSError("no local folder; give the path of a model folder")
+
+    monkeypatch.setattr("layerscope.hooks.model_names._ask_hub", not_found)
+    line = refused(monkeypatch, capsys, "probe", "nothere")
+    assert line.endswith("give the path of a model folder; or of a store, as dump writes them")
+
+
+@pytest.mark.parametrize("command", ["anatomy model", "dump model texts.conllu", "geometry acts"])
+def test_a_device_that_is_not_there(
+    folder: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(monkeypatch, capsys, *command.split(), "--device", "cuda:77")
+    assert "device 'cuda:77' cannot be used here" in line
+    assert line.endswith("cpu")
+
+
+def test_what_the_system_says_of_a_file_has_a_next_step(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied", "/elsewhere")
+
+    monkeypatch.setattr(data_command, "loaded", full)
+    line = refused(monkeypatch, capsys, "dump", "model", "texts.conllu")
+    assert line == (
+        "error: /elsewhere: permission denied; give a place of your own, or change its rights"
+    )
+
+
+def test_the_library_s_next_step_is_given_as_a_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(*_: object) -> None:
+        raise LookupError("no site 'x'; print(anatomy(model)) lists every site")
+
+    monkeypatch.setattr(data_command, "loaded", unknown)
+    line = refused(monkeypatch, capsys, "dump", "model", "texts.conllu")
+    assert line == "error: no site 'x'; layerscope anatomy MODEL lists every site"
 
 
 def test_what_is_right_is_taken_as_it_is(folder: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+import traceback
+
+import pytest
 
 import layerscope
 
@@ -87,3 +91,19 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(layerscope, "no_such_name")
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "meant"),
+    [
+        ("layerscope", "prob", "; did you mean 'probe'?"),
+        ("layerscope", "sae", "; did you mean 'analyses.sae'?"),
+        ("layerscope", "logit_lens", "; did you mean 'analyses.lens'?"),
+        ("layerscope.analyses", "activation_patching", "; did you mean 'patching' or 'attr"),
+        ("layerscope", "_ipython_display_", "'_ipython_display_'"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(room: str, name: str, meant: str) -> None:
+    with pytest.raises(AttributeError, match=re.escape(meant)) as refused:
+        getattr(importlib.import_module(room), name)
+    assert "Did you mean" not in "".join(traceback.format_exception_only(refused.value))

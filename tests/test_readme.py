@@ -6,6 +6,7 @@ import gzip
 import re
 import shlex
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from layerscope import demo
 from layerscope.analyses.training import Recorder, open_run
+from layerscope.calibration.instruments.catalogue import CATALOGUE
 from layerscope.cli import app
 from layerscope.hooks.load import load_model, tokenizer_of
 
@@ -30,7 +32,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model and a treebank under the names that README uses."""
     shutil.copytree(demo.folder() / "model", tmp_path / "path" / "to" / "model")
     treebank = gzip.decompress((demo.folder() / "sentences.conllu.gz").read_bytes()).decode()
-    few = "\n\n".join(treebank.split("\n\n")[:250]) + "\n\n"
+    few = "\n\n".join(treebank.split("\n\n")[:120]) + "\n\n"
     (tmp_path / "en_ewt-ud-dev.conllu").write_text(few)
     questions = (demo.folder() / "questions.jsonl").read_text().splitlines()
     (tmp_path / "questions.jsonl").write_text("\n".join(questions[-6:]) + "\n")
@@ -54,7 +56,7 @@ def test_the_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> No
     from layerscope.corpus import builtin
 
     whole = builtin.bundled
-    monkeypatch.setattr("layerscope.corpus.bundled", lambda: whole().take(150), raising=False)
+    monkeypatch.setattr("layerscope.corpus.bundled", lambda: whole().take(80), raising=False)
     tokenizer = tokenizer_of(load_model("path/to/model"))
     batch = tokenizer("the cat sees the dog .", return_tensors="pt", return_token_type_ids=False)
     (code,) = blocks("python")
@@ -72,7 +74,9 @@ def test_the_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert names["finding"].table["value"].between(0, 1).all()  # type: ignore[attr-defined]
 
 
-def test_the_shell_commands_run(desk: Path) -> None:
+def test_the_shell_commands_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = CATALOGUE[:6]  # each has a test of its own
+    monkeypatch.setattr(import_module("layerscope.calibration.calibrate"), "CATALOGUE", few)
     lines = [
         line
         for block in blocks("bash")

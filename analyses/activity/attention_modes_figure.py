@@ -25,8 +25,6 @@ MOST_WRITTEN = 16
 """Heads of a layer up to which each cell has its number."""
 HALF = 0.44
 """Of the distance between two layers: the widest a violin may be."""
-
-
 WIDER = 2
 """Bins for a factor of two in the violins; with few keys, finer ones fall between whole numbers."""
 
@@ -56,39 +54,45 @@ def modes_and_spread(finding: AttentionModesFinding) -> go.Figure:
     if sinks:
         figure.add_trace(_grid(heads, "rest", "rest_mode", marked=False), row=2, col=1)
     for row in range(1, 2 + sinks):
-        figure.update_yaxes(title="layer", autorange="reversed", dtick=_tick(heads), row=row, col=1)
-        figure.update_xaxes(title="head", dtick=_tick(heads, "head"), row=row, col=1)
-        figure.update_xaxes(showgrid=False, row=row, col=1)
-        figure.update_yaxes(showgrid=False, row=row, col=1)
+        down = {"title": "layer", "autorange": "reversed", "dtick": _tick(heads)}
+        figure.update_yaxes(**down, showgrid=False, row=row, col=1)
+        across = {"title": "head", "dtick": _tick(heads, "head")}
+        figure.update_xaxes(**across, showgrid=False, row=row, col=1)
     _violins(figure, finding, len(heights))
     for mode in MODES:
         figure.add_scatter(**_key(mode), row=1, col=1)
     if sinks:
-        figure.add_annotation(
-            text="○ sink head: much of its attention<br>is on the first position or special tokens",
-            xref="paper",
-            yref="paper",
-            x=0,
-            y=figure.layout.yaxis2.domain[1],
-            yshift=26,
-            align="left",
-            xanchor="left",
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 12},
-        )
+        _explain_sinks(figure)
     top = 150
     figure.update_layout(
-        title="", height=whole + top + 60, margin={"t": top, "b": 60}, hovermode="closest"
+        title="",
+        height=whole + top + 60,
+        margin={"t": top, "b": 60},
+        hovermode="closest",
+        legend={"y": 1 + 8 / whole, "yanchor": "bottom", "yref": "paper"},
     )
-    figure.update_layout(legend={"y": 1, "yanchor": "bottom", "yref": "paper"})
     figure.update_annotations(x=0, xanchor="left")
     for number, note in enumerate(figure.layout.annotations[: len(heights)]):
         note.update(font={"size": 14}, yshift=6 if number else 92)
-    figure.update_layout(legend={"y": 1.0 + 8 / whole})
-    down = ["y", "y2"][: 1 + sinks]
-    mark_layers(figure, heads["layer"], *down, f"x{len(heights)}")
+    mark_layers(figure, heads["layer"], *["y", "y2"][: 1 + sinks], f"x{len(heights)}")
     return themed(figure)
+
+
+def _explain_sinks(figure: go.Figure) -> None:
+    """What the mark in a cell means, above the map without sinks."""
+    figure.add_annotation(
+        text="○ sink head: much of its attention<br>is on the first position or special tokens",
+        xref="paper",
+        yref="paper",
+        x=0,
+        y=figure.layout.yaxis2.domain[1],
+        yshift=26,
+        align="left",
+        xanchor="left",
+        yanchor="bottom",
+        showarrow=False,
+        font={"size": 12},
+    )
 
 
 def _grid(heads: pd.DataFrame, value: str, mode: str, *, marked: bool) -> go.Heatmap:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from layerscope.analyses.material.grids import bar_below
 from layerscope.finding import Finding
 from layerscope.wording import percent, place
 
@@ -68,54 +69,36 @@ class LinearMapsFinding(Finding):
         grid = self.table.pivot(index="source_index", columns="target_index", values="value")
         hover = [[self._hover(i, j) for j in range(grid.shape[1])] for i in range(grid.shape[0])]
         best = self.best
-        ends = [0, grid.shape[1] - 1], [0, grid.shape[0] - 1]
+        told = "%{customdata}<extra></extra>"
         figure = go.Figure(
-            [
-                go.Heatmap(
-                    x=grid.columns,
-                    y=grid.index,
-                    z=grid,
-                    reversescale=True,
-                    customdata=hover,
-                    hovertemplate="%{customdata}<extra></extra>",
-                    colorbar={
-                        "title": {
-                            "text": "unexplained share of variance",
-                            "side": "bottom",
-                            "font": {"size": 13},
-                        },
-                        "orientation": "h",
-                        "y": -0.18,
-                        "yanchor": "top",
-                        "lenmode": "fraction",
-                        "len": 1,
-                    },
-                ),
-                go.Scatter(
-                    x=ends[0],
-                    y=ends[1],
-                    mode="lines",
-                    name="equal relative depth",
-                    line={"color": COLORS["control"], "dash": "dash", "width": 2},
-                    hoverinfo="skip",
-                ),
-                go.Scatter(
-                    x=best["target_index"],
-                    y=best["source_index"],
-                    mode="markers",
-                    name="best source",
-                    marker={
-                        "color": "#ffffff",
-                        "size": 10,
-                        "line": {"color": "#000", "width": 1.5},
-                    },
-                    customdata=[
-                        hover[i][j]
-                        for i, j in zip(best["source_index"], best["target_index"], strict=True)
-                    ],
-                    hovertemplate="%{customdata}<extra></extra>",
-                ),
-            ]
+            go.Heatmap(
+                x=grid.columns,
+                y=grid.index,
+                z=grid,
+                reversescale=True,
+                customdata=hover,
+                hovertemplate=told,
+                colorbar=bar_below("unexplained share of variance", y=-0.18),
+            )
+        )
+        figure.add_scatter(
+            x=[0, grid.shape[1] - 1],
+            y=[0, grid.shape[0] - 1],
+            mode="lines",
+            name="equal relative depth",
+            line={"color": COLORS["control"], "dash": "dash", "width": 2},
+            hoverinfo="skip",
+        )
+        figure.add_scatter(
+            x=best["target_index"],
+            y=best["source_index"],
+            mode="markers",
+            name="best source",
+            marker={"color": "#ffffff", "size": 10, "line": {"color": "#000", "width": 1.5}},
+            customdata=[
+                hover[i][j] for i, j in zip(best["source_index"], best["target_index"], strict=True)
+            ],
+            hovertemplate=told,
         )
         figure.update_layout(
             xaxis=_axis("layer of the target", grid.shape[1]),

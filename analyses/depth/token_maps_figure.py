@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layerscope.analyses.material.pieces import shown
+from layerscope.analyses.material.grids import bar_below, tokens_down
 from layerscope.theme import COLORS, DIVERGING, band, mark_layers, plain, themed
 from layerscope.wording import spoken
 
@@ -62,14 +62,7 @@ def _map(tokens: pd.DataFrame, what: str, across: str, signed: bool) -> go.Figur
             hovertemplate="%{customdata}<extra></extra>",
             xgap=1,
             ygap=1,
-            colorbar={
-                "title": {"text": what, "side": "bottom", "font": {"size": 13}},
-                "orientation": "h",
-                "y": 0,
-                "yanchor": "top",
-                "lenmode": "fraction",
-                "len": 1,
-            },
+            colorbar=bar_below(what),
             **colors,
         )
     )
@@ -83,12 +76,7 @@ def _map(tokens: pd.DataFrame, what: str, across: str, signed: bool) -> go.Figur
             "side": "top",
             "showgrid": False,
         },
-        yaxis={
-            "tickvals": list(range(len(own))),
-            "ticktext": [plain(shown(str(token), 14)) for token in own["token"]],
-            "autorange": "reversed",
-            "showgrid": False,
-        },
+        yaxis=tokens_down(own["token"]),
     )
     return themed(mark_layers(figure, grid.columns, at=range(len(sites))))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from layerscope.analyses.erasing.asked import Question, Questions
+from layerscope.analyses.material.texts import LOGITS, tokens_at_once, vocabulary
 from layerscope.hooks import edits
 from layerscope.hooks.edits import edit
 from layerscope.hooks.load import device_of
@@ -24,9 +25,6 @@ Floats = NDArray[np.float64]
 Erasing = Mapping[str, Eraser]
 """Site -> what is erased there."""
 MEASURES = ("loss", "accuracy", "divergence")
-LOGITS = 2**28
-"""Bytes of logits at once."""
-TOKENS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +62,7 @@ class TokenJob:
         base = np.zeros((len(scopes), len(MEASURES), groups))
         erased = np.zeros((len(scopes), len(MEASURES), len(erasures), groups))
         counts = np.zeros((len(scopes), groups))
-        for question in self.questions.batches(self._tokens()):
+        for question in self.questions.batches(tokens_at_once(self.model, each=64)):
             plain, changed = self._batch(question, erasures)
             for s, name in enumerate(scopes):
                 mask = question.scopes[name].double()
@@ -76,17 +74,12 @@ class TokenJob:
                         np.add.at(erased[s, m, e], question.groups, (value * mask).sum(1).numpy())
         return Effects(scopes, MEASURES, base, erased, counts)
 
-    def _tokens(self) -> int:
-        vocab = getattr(getattr(self.model, "config", None), "vocab_size", None) or 1
-        return max(1, min(TOKENS, LOGITS // (64 * vocab)))
-
     def _batch(
         self, question: Question, erasures: Sequence[Erasing]
     ) -> tuple[Tensor, list[Tensor]]:
         """``[measures, b, p]`` as it is, and of each erasure; on the CPU, float64."""
         ids = question.ids.to(device_of(self.model))
-        vocab = getattr(getattr(self.model, "config", None), "vocab_size", None) or 1
-        step = max(1, LOGITS // (12 * ids.numel() * vocab))
+        step = max(1, LOGITS // (12 * ids.numel() * vocabulary(self.model)))
         plain, found = None, []
         for start in range(0, len(erasures), step):
             part = erasures[start : start + step]

@@ -189,7 +189,8 @@ def _scores(run: TrainingRun) -> pd.DataFrame:
         if len(part) != len(run.seeds):
             raise ValueError(
                 f"run {run.name!r} has {len(part)} {split} scores at {run.clock} {run.steps[-1]} for "
-                f"{len(run.seeds)} networks: a gap needs both splits of each"
+                f"{len(run.seeds)} networks: a gap needs both splits of each; a Recorder "
+                "keeps those it is called with: recorder(step, train_loss=..., train_accuracy=...)"
             )
         parts[split] = _in_order(run, part, split)
     train, test = parts["train"], parts["test"]

@@ -64,7 +64,7 @@ def panels(
         ],
     )
     colour = _coloured(lines, colour, settings)
-    _dots(figure, finding, lines, layers, measure, colour)
+    _dots(figure, lines, layers, measure, colour)
     named = 1 if colour is None else lines[colour].nunique()
     _ranking(figure, finding, ranked, shown, rows + 1, scope)
     _swept(figure, finding.table, scope, rows + 2)
@@ -112,7 +112,6 @@ def _coloured(lines: pd.DataFrame, colour: str | None, settings: Sequence[str]) 
 
 def _dots(
     figure: go.Figure,
-    finding: GeneralisationGapFinding,
     lines: pd.DataFrame,
     layers: list[Any],
     measure: str,
@@ -167,12 +166,6 @@ def _ranking(
     layers = sorted(ranked["layer"].dropna().unique())
     every = finding.correlation(scope="all") if scope != "all" else None
     named: set[str] = set()
-
-    def first(name: str) -> bool:
-        new = name not in named
-        named.add(name)
-        return new
-
     for place, measure in enumerate(shown):
         part = ranked[ranked["measure"] == measure].sort_values("layer")
         gaps = np.linspace(-0.27, 0.27, len(part)) if len(part) > 1 else np.zeros(1)
@@ -180,63 +173,17 @@ def _ranking(
             known = line["site"] != ""
             color = _shade(layers, line["layer"]) if known else COLORS["value"]
             name = plain(line["site"]) if known else "whole network"
-            y = place + offset
-            figure.add_scatter(
-                x=[2 * line["null_sd"], -2 * line["null_sd"]],
-                y=[y, y],
-                mode="lines",
-                line={"color": COLORS["baseline"], "width": 5},
-                opacity=0.3,
-                name="chance (± 2 sd)",
-                legendgroup="chance",
-                legend="legend2",
-                legendrank=2000,
-                showlegend=first("chance"),
-                hoverinfo="skip",
-                row=row,
-                col=1,
-            )
-            figure.add_scatter(
-                x=[line["value"]],
-                y=[y],
-                mode="markers",
-                marker={"color": color, "size": 7},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [line["ci_high"] - line["value"]],
-                    "arrayminus": [line["value"] - line["ci_low"]],
-                    "width": 0,
-                    "thickness": 1.5,
-                },
-                name=name,
-                legendgroup=name,
-                legend="legend2",
-                showlegend=first(name),
-                customdata=[_told(line)],
-                hovertemplate="%{customdata}<extra></extra>",
-                row=row,
-                col=1,
-            )
+            marks = [_chance(line), _dot(line, color, name)]
             if every is not None:
-                other = every.loc[
-                    (every["measure"] == measure) & (every["site"] == line["site"])
-                ].iloc[0]
+                same = (every["measure"] == measure) & (every["site"] == line["site"])
+                marks.append(_hollow(every.loc[same].iloc[0], color))
+            for mark in marks:
+                group = mark["legendgroup"]
+                mark["y"] = [place + offset] * len(mark["x"])
                 figure.add_scatter(
-                    x=[other["value"]],
-                    y=[y],
-                    mode="markers",
-                    marker={"color": color, "size": 7, "symbol": "circle-open"},
-                    name="hollow: all networks",
-                    legendgroup="hollow",
-                    legend="legend2",
-                    legendrank=1900,
-                    showlegend=first("hollow"),
-                    customdata=[_told(other)],
-                    hovertemplate="%{customdata}<extra></extra>",
-                    row=row,
-                    col=1,
+                    **mark, legend="legend2", showlegend=group not in named, row=row, col=1
                 )
+                named.add(group)
     names = INFORMATION | BASELINES
     figure.update_yaxes(
         tickvals=list(range(len(shown))),
@@ -246,6 +193,52 @@ def _ranking(
         col=1,
     )
     figure.update_xaxes(title="Kendall's tau", range=[-1.02, 1.02], row=row, col=1)
+
+
+def _chance(line: pd.Series[Any]) -> dict[str, Any]:
+    return {
+        "x": [2 * line["null_sd"], -2 * line["null_sd"]],
+        "mode": "lines",
+        "line": {"color": COLORS["baseline"], "width": 5},
+        "opacity": 0.3,
+        "name": "chance (± 2 sd)",
+        "legendgroup": "chance",
+        "legendrank": 2000,
+        "hoverinfo": "skip",
+    }
+
+
+def _dot(line: pd.Series[Any], color: str, name: str) -> dict[str, Any]:
+    return {
+        "x": [line["value"]],
+        "mode": "markers",
+        "marker": {"color": color, "size": 7},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [line["ci_high"] - line["value"]],
+            "arrayminus": [line["value"] - line["ci_low"]],
+            "width": 0,
+            "thickness": 1.5,
+        },
+        "name": name,
+        "legendgroup": name,
+        "customdata": [_told(line)],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+
+
+def _hollow(line: pd.Series[Any], color: str) -> dict[str, Any]:
+    return {
+        "x": [line["value"]],
+        "mode": "markers",
+        "marker": {"color": color, "size": 7, "symbol": "circle-open"},
+        "name": "hollow: all networks",
+        "legendgroup": "hollow",
+        "legendrank": 1900,
+        "customdata": [_told(line)],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
 
 
 def _told(line: pd.Series[Any]) -> str:

@@ -138,7 +138,7 @@ def _train(
     for step in range(1, training.steps + 1):
         rows = trained[torch.randint(len(trained), (batch,), generator=generator).to(x.device)]
         optimiser.zero_grad(set_to_none=True)
-        _loss(critic(x[rows], y[rows]), objective, training).backward()
+        _loss(critic(x[rows], y[rows]), objective).backward()
         optimiser.step()
         if step % _EVERY:
             continue
@@ -151,7 +151,7 @@ def _train(
     critic.load_state_dict(kept)
 
 
-def _loss(scores: Tensor, objective: Objective, training: Training) -> Tensor:
+def _loss(scores: Tensor, objective: Objective) -> Tensor:
     if objective != "smile":
         return -bound_of(scores, objective)
     others = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)

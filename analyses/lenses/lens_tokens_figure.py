@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from layerscope.analyses.material.grids import bar_below, tokens_down
 from layerscope.analyses.material.pieces import shown
 from layerscope.theme import mark_layers, plain, themed
 
@@ -26,7 +27,6 @@ def grid(table: pd.DataFrame) -> go.Figure:
     positions = sorted(set(part["position"]))
     cells = {(line.position, line.layer): line for line in part.itertuples()}
     rows = [[cells[position, layer] for layer in layers] for position in positions]
-    read = [str(row[0].token) for row in rows]
     figure = go.Figure(
         go.Heatmap(
             x=list(range(len(layers))),
@@ -40,20 +40,7 @@ def grid(table: pd.DataFrame) -> go.Figure:
             zmax=1,
             xgap=1,
             ygap=1,
-            colorbar={
-                "title": {
-                    "text": "probability of the final prediction",
-                    "side": "bottom",
-                    "font": {"size": 13},
-                },
-                "tickformat": ".0%",
-                "orientation": "h",
-                "y": 0,
-                "yanchor": "top",
-                "yref": "paper",
-                "lenmode": "fraction",
-                "len": 1,
-            },
+            colorbar=bar_below("probability of the final prediction", tickformat=".0%"),
         )
     )
     names = ["embed" if layer < 0 else str(layer) for layer in layers]
@@ -66,12 +53,7 @@ def grid(table: pd.DataFrame) -> go.Figure:
             "side": "top",
             "showgrid": False,
         },
-        yaxis={
-            "tickvals": list(range(len(positions))),
-            "ticktext": [plain(shown(token, 14)) for token in read],
-            "autorange": "reversed",
-            "showgrid": False,
-        },
+        yaxis=tokens_down(row[0].token for row in rows),
     )
     return themed(mark_layers(figure, layers, at=range(len(layers))))
 

@@ -87,7 +87,8 @@ def as_answers(
 
     Args:
         answers: One entry for each prompt: a text, a token id, a list of ids (one answer of several
-            tokens), or a list of such entries (alternatives, any of which is right).
+            tokens), or a list of such entries (alternatives, any of which is right). Of a single
+            prompt the text itself will do.
         space: Whether a space stands between prompt and answer; none is added where the prompt
             ends or the answer begins with one. Pass False for languages written without spaces.
 
@@ -96,6 +97,8 @@ def as_answers(
             an answer that does not fit the context.
         TypeError: an entry that is no answer.
     """
+    if isinstance(answers, str) and len(prompts) == 1:
+        answers = [answers]
     if isinstance(answers, str) or len(answers) != len(prompts):
         count = "a single text" if isinstance(answers, str) else len(answers)
         raise ValueError(f"there are {len(prompts)} prompts, but the answers are {count}")

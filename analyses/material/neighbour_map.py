@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+_ALL_PAIRS = 4096
+"""From so many rows on, UMAP looks for neighbours by an approximate search."""
+
 
 def neighbour_map(
     rows: NDArray[Any],
@@ -38,15 +41,29 @@ def neighbour_map(
         warnings.simplefilter("ignore")
         from umap import UMAP
 
+        near = min(neighbours, len(rows) - 1)
         model = UMAP(
-            n_neighbors=min(neighbours, len(rows) - 1),
+            n_neighbors=near,
             min_dist=min_dist,
             metric=metric,
             init=init,
             random_state=seed,
             n_jobs=1,
+            precomputed_knn=_nearest(np.asarray(rows, dtype=np.float32), near, metric),
         )
         return np.asarray(model.fit_transform(rows), dtype=np.float64)
+
+
+def _nearest(rows: NDArray[np.float32], count: int, metric: str) -> tuple[Any, ...]:
+    """What UMAP itself finds where it compares all pairs, without compiling its sort for seconds."""
+    from sklearn.metrics import pairwise_distances
+    from umap.distances import named_distances
+
+    if len(rows) >= _ALL_PAIRS:
+        return (None, None, None)
+    apart = pairwise_distances(rows, metric=named_distances[metric])
+    index = apart.argsort(axis=1, kind="stable")[:, :count].astype(np.int32)
+    return index, np.take_along_axis(apart, index, axis=1)
 
 
 @contextmanager

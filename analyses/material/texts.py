@@ -22,6 +22,8 @@ from layerscope.hooks.quiet import undisturbed
 
 DEFAULT_TEXTS = 400
 """How many bundled sentences are read where no data are given."""
+LOGITS = 2**28
+"""Bytes of numbers over the vocabulary that are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,22 @@ def _of_corpus(model: nn.Module, corpus: Corpus, tokenizer: Any) -> Texts:
     prompts = replace(prompts, notes=(*corpus.notes, *prompts.notes))
     numbers = np.unique(np.array(groups), return_inverse=True)[1]
     return Texts(prompts, numbers.astype(np.int64), corpus.name)
+
+
+def vocabulary(model: nn.Module) -> int:
+    """How many tokens the model's configuration names; 1 where it names none."""
+    return getattr(getattr(model, "config", None), "vocab_size", None) or 1
+
+
+def tokens_at_once(model: nn.Module, *, most: int = 2048, each: int = 16) -> int:
+    """Tokens of a batch, at most `most`, whose numbers over the vocabulary fit into `LOGITS`.
+
+    Args:
+        model: Has a vocabulary.
+        most: Where that is small.
+        each: Bytes for each token and word of the vocabulary.
+    """
+    return max(1, min(most, LOGITS // (each * vocabulary(model))))
 
 
 def residuals(model: nn.Module, ids: Tensor) -> Tensor:

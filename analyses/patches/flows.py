@@ -61,7 +61,7 @@ def flows_of(prompts: Prompts, flows: Mapping[str, tuple[Any, Any]] | None) -> l
     found = []
     for name, (queries, keys) in flows.items():
         flow = Flow(str(name), _spans(prompts, name, queries), _spans(prompts, name, keys))
-        _require_edges(prompts, flow)
+        _require_edges(flow)
         found.append(flow)
     return found
 
@@ -98,7 +98,7 @@ def _positions(prompts: Prompts, i: int, of: Any) -> Positions:
     return tuple(sorted(found))
 
 
-def _require_edges(prompts: Prompts, flow: Flow) -> None:
+def _require_edges(flow: Flow) -> None:
     for i, (queries, keys) in enumerate(zip(flow.queries, flow.keys, strict=True)):
         if not queries or not keys:
             raise ValueError(f"flow {flow.name!r} names no position of prompt {i}")

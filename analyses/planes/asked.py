@@ -70,7 +70,12 @@ def chosen_sites(run: TrainingRun, layer: int | str | Sequence[int | str]) -> tu
 
     Raises:
         LookupError: a layer that the run does not have.
+        TypeError: no run, such as its folder.
     """
+    if not hasattr(run, "sites"):
+        raise TypeError(
+            f"a run is what training.recorded_run.open_run(folder) gives, got {type(run).__name__}"
+        )
     return sites_among(run.sites, layer)
 
 

@@ -148,11 +148,24 @@ def opened(given: Given, asked: Asked, *, twin: bool | Store = False) -> Source:
 
 
 def names_of(given: Sequence[Given]) -> list[str]:
-    """A short name for each: the folder, where that tells them apart; else a, b, c."""
-    found = [folder_of(one) for one in given]
-    if all(found) and len(set(found)) == len(found):
-        return [str(name) for name in found]
+    """A short name for each: the folder or the class, where that tells them apart; else a, b, c."""
+    for found in ([_own_folder(one) for one in given], [_class_of(one) for one in given]):
+        if all(found) and len(set(found)) == len(found):
+            return [str(name) for name in found]
     return [chr(ord("a") + i) if len(given) <= 26 else str(i) for i in range(len(given))]
+
+
+def _own_folder(one: Given) -> str | None:
+    """The folder that somebody named; a store in the cache is in one named by its key."""
+    if isinstance(one, Store) and one.path.name == one.key:
+        return None
+    return folder_of(one)
+
+
+def _class_of(one: Given) -> str | None:
+    if isinstance(one, Store):
+        return str(one.about.get("model", "")).split(" ")[0].rstrip(",") or None
+    return type(one).__name__ if isinstance(one, nn.Module) else None
 
 
 def row_rule(given: Sequence[Given], tokenizer: Any) -> str | None:

@@ -36,9 +36,9 @@ from layerscope.analyses.sae.looking.logit_effects import (
 from layerscope.analyses.sae.looking.nearest import nearest
 from layerscope.analyses.sae.rows.statistics import mismatch, statistics_of
 from layerscope.analyses.sae.sae import SAE
-from layerscope.finding import Provenance
 from layerscope.probes.reading.labels import label_of
 from layerscope.store import Store
+from layerscope.store.origin import provenance_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,13 +140,11 @@ def features(
     said = "".join(f", {name}={value!r}" for name, value in options.items())
     return FeaturesFinding(
         table=table,
-        provenance=Provenance(
-            model=str(store.about.get("model", "")),
-            data=str(store.about.get("corpus", store.path.name)),
-            store_key=store.key,
+        provenance=provenance_of(
+            store,
             parameters=options | {"sae": repr(sae)},
             seed=seed,
-            seconds=round(time.perf_counter() - started, 2),
+            started=started,
             call=f"layerscope.analyses.sae.features(sae, store{said}"
             f"{', model=model' if model is not None else ''}, seed={seed})",
         ),

@@ -162,6 +162,7 @@ class SAE(nn.Module):
             codes: [..., latents].
             x: The rows [..., d_in] that the codes come from; needed with a run-time normaliser
                 and with a skip path, ignored otherwise.
+
         Raises:
             ValueError: `x` is needed and missing.
         """

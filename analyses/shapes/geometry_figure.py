@@ -149,12 +149,12 @@ def _spectra(figure: go.Figure, lines: pd.DataFrame, place: dict[str, int]) -> N
             "<extra></extra>",
             **place,
         )
-    _ends(figure, lines, sites, place)
+    _ends(figure, sites, place)
     figure.update_xaxes(type="log", title="rank", dtick=1, **place)
     figure.update_yaxes(type="log", dtick=1, tickformat="~%", **place)
 
 
-def _ends(figure: go.Figure, lines: pd.DataFrame, sites: list[str], place: dict[str, int]) -> None:
+def _ends(figure: go.Figure, sites: list[str], place: dict[str, int]) -> None:
     """A colour bar for depth, in place of a legend line per layer."""
     figure.add_scatter(
         x=[None],

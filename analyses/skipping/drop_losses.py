@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from layerscope.analyses.material.texts import Texts
-from layerscope.analyses.skipping.skip_effects import LOGITS
+from layerscope.analyses.material.texts import Texts, tokens_at_once
 from layerscope.analyses.skipping.skip_lanes import SITES
 from layerscope.hooks import edits
 from layerscope.hooks.anatomy import anatomy
@@ -41,9 +40,7 @@ class Losses:
     def __init__(self, model: nn.Module, texts: Texts) -> None:
         self.model, self.texts = model, texts
         self.decode = Unembed(model)
-        config = getattr(model, "config", None)
-        vocab = getattr(config, "vocab_size", None) or 1
-        self.tokens = max(1, min(2048, LOGITS // (16 * vocab)))
+        self.tokens = tokens_at_once(model)
         self.width = anatomy(model).width or 1
         self.evaluations = 0.0
 

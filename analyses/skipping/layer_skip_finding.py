@@ -30,7 +30,7 @@ class SkipFinding(Finding):
         rest = [float(far.loc[i, i + 1]) for i in far.index if i + 1 in far.columns]
         if rest and change == "skip":
             told.append(f"What the next block adds then changes by {_mean(rest):.0%} on average")
-            told[-1] += self._direct(rest)
+            told[-1] += self._direct()
         return ". ".join(told) + "."
 
     def gist(self) -> str:
@@ -80,7 +80,7 @@ class SkipFinding(Finding):
         spread = spoken(most["ci_low"], most["ci_high"], ".3g", before=", ")
         return f"block {most['layer']} matters most ({most['value']:+.3g} {unit}{spread}), block {least['layer']} least ({least['value']:+.3g})"
 
-    def _direct(self, rest: list[float]) -> str:
+    def _direct(self) -> str:
         near = self.matrix("direct")
         if not len(near):
             return ""

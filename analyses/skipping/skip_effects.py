@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from layerscope.analyses.material.texts import LOGITS
 from layerscope.analyses.skipping.skip_lanes import Lane
 from layerscope.hooks.unembed import Unembed
 
 SMALLEST = 1e-6
 """Contributions are not divided by less than this."""
-LOGITS = 2**28
-"""Bytes of numbers over the vocabulary that are held at once."""
 
 
 class Later:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import nn
 
-from layerscope.analyses.material.texts import Texts
+from layerscope.analyses.material.texts import Texts, as_texts
 from layerscope.analyses.skipping.skip_lanes import SITES
 from layerscope.hooks.anatomy import anatomy
 
@@ -47,9 +48,20 @@ def refuse_model(model: nn.Module, part: str) -> None:
 
 
 def chosen_texts(
-    texts: Texts, front: int, most: int, longest: int | None, seed: int
-) -> tuple[Texts, list[str]]:
-    """Texts of `front` + 2 tokens or more, `most` of them at random, cut at `longest`; and notes."""
+    model: nn.Module,
+    data: Any,
+    front: int,
+    most: int,
+    longest: int | None,
+    *,
+    tokenizer: Any,
+    seed: int,
+) -> Texts:
+    """Texts of `front` + 2 tokens or more, `most` of them at random, cut at `longest`.
+
+    Of a corpus only the first 50 times `most` are looked at; its notes say what was left out.
+    """
+    texts = as_texts(model, data, tokenizer=tokenizer, limit=None if data is None else 50 * most)
     ids = texts.prompts.ids
     enough = [i for i, x in enumerate(ids) if len(x) >= front + 2]
     notes = []
@@ -71,4 +83,4 @@ def chosen_texts(
         notes.append(f"{long} texts were cut at {longest} tokens (max_tokens)")
         cut = replace(part.prompts, ids=tuple(x[:longest] for x in part.prompts.ids))
         part = replace(part, prompts=cut)
-    return part, notes
+    return replace(part, prompts=replace(part.prompts, notes=(*part.notes, *notes)))

@@ -146,14 +146,14 @@ class _Played:
             x = stage.block(index, before, every.repeat(len(before) // self.texts))
             marks = torch.tensor([-1, *self.joined]).repeat_interleave(self.texts)
             self.see(index, before, x, marks)
-            for number, stream in self._new(stage, index, earlier, before, x):
+            for number, stream in self._new(stage, index, earlier, x):
                 x = torch.cat([x, stream])
                 self.joined.append(number)
             earlier = before[: self.texts]
         self.last, self.evaluations = x, stage.evaluations
 
     def _new(
-        self, stage: Stage, index: int, earlier: Tensor, before: Tensor, after: Tensor
+        self, stage: Stage, index: int, earlier: Tensor, after: Tensor
     ) -> Iterator[tuple[int, Tensor]]:
         """Lanes that leave the unchanged texts after block `index`, with their streams."""
         base = after[: self.texts]

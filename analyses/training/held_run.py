@@ -44,10 +44,11 @@ def held_run(
 ) -> HeldRun:
     """A run from ``{step: {site: activations}}``.
 
-    >>> x = torch.rand(4, 3)
-    >>> run = held_run({0: {"hidden": x}, 10: {"hidden": x.tanh()}}, labels=[0, 1, 0, 1])
-    >>> run.activations(10, "hidden").shape
-    torch.Size([1, 4, 3])
+    Examples:
+        >>> x = torch.rand(4, 3)
+        >>> run = held_run({0: {"hidden": x}, 10: {"hidden": x.tanh()}}, labels=[0, 1, 0, 1])
+        >>> run.activations(10, "hidden").shape
+        torch.Size([1, 4, 3])
 
     Args:
         snapshots: Tensors or arrays ``[rows, width]``, or ``[seeds, rows, width]``; sites in forward

@@ -133,6 +133,10 @@ class Recorder:
         )
         self._done = set(self._folder.steps())
 
+    def __repr__(self) -> str:
+        kept = f"{len(self._done)} snapshots of {len(self._sites)} sites, {len(self._rows):,} rows"
+        return f"Recorder: {kept}; next: open_run({str(self._folder.path)!r})"
+
     def __call__(
         self,
         step: int,

@@ -93,6 +93,8 @@ def _plain(html: str) -> str:
     html = re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL)
     html = re.sub(r'<table border="1" class="dataframe">', "<table>", html)
     html = html.replace(' style="text-align: right;"', "")
+    # Names of sites break after their dots, so that a table of many keeps to the column.
+    html = re.sub(r"<th>[^<]+</th>", lambda cell: cell[0].replace(".", ".<wbr>"), html)
     return re.sub(r"\n\s*", "\n", html).strip()
 
 

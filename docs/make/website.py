@@ -61,6 +61,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return markdown
 
 
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """A docstring names its page by file, for readers of the code; here it stands on that page."""
+    return html.replace(f"docs/{page.file.src_uri}", "this page")
+
+
 def on_post_page(output: str, page: Page, **_: Any) -> str:
     refuse_fetching(output, page.file.src_uri)
     return output
@@ -137,12 +142,12 @@ class Pictures(Treeprocessor):
 
 
 class Places(Treeprocessor):
-    """The question below the title, and the caveats behind their rule."""
+    """The questions below titles, and the caveats behind their rule."""
 
     def run(self, root: etree.Element) -> None:
         children = list(root)
         for before, after in itertools.pairwise(children):
-            if before.tag == "h1" and after.tag == "p" and _only(after, "em") is not None:
+            if before.tag in ("h1", "h2") and after.tag == "p" and _only(after, "em") is not None:
                 after.set("class", "question")
         for heading in [c for c in children if c.tag == "h2"]:
             if "".join(heading.itertext()).strip() == "How it misleads":

@@ -132,7 +132,7 @@ class Overheard(TorchFunctionMode):
         query = args[0] if args else kwargs["query"]
         self.batch = query.shape[1] if query.ndim == 3 else 1
         with self:
-            return _multi_head_attention(*args, **kwargs)
+            return multi_head_attention(*args, **kwargs)
 
     def _product(self, func: Any, name: str, args: tuple[Any, ...], kwargs: Any) -> Any:
         left, right = _operands(name, args, kwargs)
@@ -226,7 +226,7 @@ def _operands(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tu
 
 # The function refuses to show its inside: its first lines hand the call over to the active mode.
 # A copy of it that is told no mode is active runs its body under ours.
-_multi_head_attention = types.FunctionType(
+multi_head_attention = types.FunctionType(
     F.multi_head_attention_forward.__code__,
     {**vars(F), "has_torch_function": lambda _: False},
     argdefs=F.multi_head_attention_forward.__defaults__,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from layerscope.corpus import Text
 
-RowRule = Literal["tokens", "words", "texts:mean", "texts:last", "texts:first"]
 ROW_RULES: tuple[str, ...] = ("tokens", "words", "texts:mean", "texts:last", "texts:first")
 
 

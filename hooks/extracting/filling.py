@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,7 +44,10 @@ def running(model: nn.Module, sites: Sequence[str]) -> Iterator[Callable[[Step, 
         current[:] = [(step, see)]
         missing.update(sites)
         with suppress(StopForward):
-            model(*args, **kwargs)
+            try:
+                model(*args, **kwargs)
+            except TypeError as error:
+                raise _misfit(model, args, kwargs, error) from error
         if missing:
             raise LookupError(
                 f"the model ran, but never reached {', '.join(sorted(missing))}; leave that out of "
@@ -75,7 +79,18 @@ class Filling:
         self.notes: list[str] = []
 
     def run(self) -> None:
-        """Fill what is missing; shards that another process holds are awaited at the end."""
+        """Fill what is missing; shards that another process holds are awaited at the end.
+
+        Raises:
+            KeyboardInterrupt: it was stopped; says how much is kept.
+        """
+        try:
+            shards = self._fill()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_stopped(self.store)) from None
+        self.store.finish(shards, self._all_notes())
+
+    def _fill(self) -> int:
         from tqdm.auto import tqdm
 
         with (
@@ -90,10 +105,9 @@ class Filling:
             while True:
                 shards, busy = self._pass(bar)
                 if not busy:
-                    break
+                    return shards
                 bar.set_postfix_str(f"waiting for {busy} shards of another process")
                 time.sleep(0.5)
-        self.store.finish(shards, self._all_notes())
 
     def _pass(self, bar: Any) -> tuple[int, int]:
         """Go once over all shards. Returns how many there are, and how many others hold.
@@ -182,6 +196,27 @@ class Filling:
 
     def _all_notes(self) -> list[str]:
         return [*self.feed.notes(self.store.info), *dict.fromkeys(self.notes)]
+
+
+def _misfit(model: nn.Module, args: Any, kwargs: Any, error: TypeError) -> TypeError:
+    """The error of a call that the model does not take; labels among the inputs are the usual one."""
+    given = ", ".join(
+        [*(["1 tensor" if len(args) == 1 else f"{len(args)} tensors"] if args else []), *kwargs]
+    )
+    return TypeError(
+        f"{type(model).__name__} was called with {given}: {error}. Labels are no inputs: "
+        "Samples(inputs, labels={'name': values})"
+    )
+
+
+def _stopped(store: Store) -> str:
+    kept = sum(1 for _ in Path(store.path, "shards").glob("[0-9]*.safetensors"))
+    if not kept:
+        return "stopped before the first shard was whole; the same again starts over"
+    shards = "1 shard is" if kept == 1 else f"{kept:,} shards are"
+    return (
+        f"stopped; {shards} whole and kept in {store.path}, and the same again goes on after them"
+    )
 
 
 def refuse_broken(site: str, rows: Tensor, shard: Shard) -> None:

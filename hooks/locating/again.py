@@ -92,11 +92,15 @@ def _positions_axis(x: Tensor) -> int:
 
 
 def _negated(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The same arguments, with position 0 of the first floating tensor negated."""
+    """The same arguments, with position 0 of the first floating tensor negated.
+
+    Wherever else that tensor is given, it is negated too: query, key and value may be one.
+    """
     held: dict[int | str, Any] = dict([*enumerate(args), *kwargs.items()])
-    for key, value in held.items():
+    for value in held.values():
         if isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1:
-            held[key] = value.clone()
-            held[key].select(_positions_axis(value), 0).neg_()
+            changed = value.clone()
+            changed.select(_positions_axis(value), 0).neg_()
+            held = {key: changed if given is value else given for key, given in held.items()}
             break
     return [held[i] for i in range(len(args))], {k: held[k] for k in kwargs}

@@ -64,8 +64,6 @@ class Layout:
     norms: tuple[str, ...] = ()
     parallel: bool = False
     finite: bool = True
-    borrowed: bool = False
-    """Taken from a block of the same class, because this one's own numbers are not finite."""
 
     @property
     def returns(self) -> str:

@@ -221,4 +221,4 @@ def _copy(layout: Layout, donor: Layout, name: str, from_name: str) -> None:
     layout.attn = donor.attn and moved(donor.attn)
     layout.mlp = donor.mlp and moved(donor.mlp)
     layout.norms = tuple(map(moved, donor.norms))
-    layout.kind, layout.parallel, layout.borrowed = donor.kind, donor.parallel, True
+    layout.kind, layout.parallel = donor.kind, donor.parallel

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from layerscope.hooks.attending.inline import multi_head_attention
 from layerscope.hooks.places import Item, items
 
 ROWS, FEATURES = 32, 256
@@ -107,7 +109,7 @@ def observe(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], inject: Inject
 ) -> Observation:
     """Run `model(*args, **kwargs)` once and record every tensor that passes between modules."""
-    recorder = _Recorder(model)
+    recorder = _Recorder()
     with ExitStack() as stack:
         for path, module in model.named_modules():
             stack.enter_context(recorder.listening(module, path))
@@ -124,7 +126,7 @@ def _replacing(change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
 
 
 class _Recorder:
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self) -> None:
         self.found = Observation()
         self.open: list[Event] = []
         self.tick = 0
@@ -237,6 +239,9 @@ class _AttentionWatch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func is F.multi_head_attention_forward:  # else it would run unseen
+            with self:
+                return multi_head_attention(*args, **kwargs)
         output = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if self.recorder.open and not self.recorder.paused:

@@ -19,7 +19,7 @@ from layerscope.hooks.locating.naming import borrow, fill, roles_of
 from layerscope.hooks.locating.observe import Event, Observation, Seen, observe
 from layerscope.hooks.locating.shapes import symbols
 from layerscope.hooks.locating.silent import silent, sounding
-from layerscope.hooks.locating.stacks import encoder_stacks, stacks
+from layerscope.hooks.locating.stacks import encoder_stacks, note_of_others, stacks
 from layerscope.hooks.locating.structure import (
     declared_module,
     declared_path,
@@ -82,6 +82,7 @@ class _Reading:
             )
         coded = self._stack(encoder, "encoder.", None) if encoder else []
         layouts = self._stack(main, "", _stream_end(self.record, encoder) if encoder else None)
+        self.notes.extend(note_of_others(self.model, main.stack))
         norm = final_norm(self.record, main)
         head, tail = self._head(norm, main)
         self._note_changes(versions)

@@ -82,6 +82,31 @@ def encoder_stacks(model: nn.Module) -> list[Stack]:
     return _ranked(encoder, path_in(model, encoder), count, _layer_classes(model))
 
 
+def passed_over(model: nn.Module, main: Stack) -> list[str]:
+    """Paths of stacks beside the main one that are built of the same blocks: the stages of a CNN."""
+    kinds = {type(module) for module in main.modules}
+    elsewhere = {stack.path for stack in encoder_stacks(model)}
+    return [
+        stack.path
+        for stack in sorted(_candidates(model, "", None, ()), key=lambda stack: stack.path)
+        if stack.path not in elsewhere
+        and stack.path != main.path
+        and not stack.inside(main)
+        and not main.inside(stack)
+        and any(type(module) in kinds for module in stack.modules)
+    ]
+
+
+def note_of_others(model: nn.Module, main: Stack) -> tuple[str, ...]:
+    """What to say of the stacks beside the main one; nothing where there is none."""
+    others = passed_over(model, main)
+    if not others:
+        return ()
+    named = ", ".join(others[:4]) + (" ..." if len(others) > 4 else "")
+    said = f"blocks, and 'all', are those of {main.path} alone; name like ones by path: {named}"
+    return (said,)
+
+
 def decoder_of(model: nn.Module) -> nn.Module:
     """What the model names its decoder, else the model."""
     about = declarer(model)

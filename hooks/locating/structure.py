@@ -6,7 +6,14 @@ from torch import nn
 
 from layerscope.hooks.anatomy import Anatomy, Block, Check
 from layerscope.hooks.locating import checks
-from layerscope.hooks.locating.stacks import Stack, declarer, encoder_stacks, path_in, stacks
+from layerscope.hooks.locating.stacks import (
+    Stack,
+    declarer,
+    encoder_stacks,
+    note_of_others,
+    path_in,
+    stacks,
+)
 from layerscope.hooks.places import Place, Tap
 
 
@@ -34,7 +41,10 @@ def from_structure(model: nn.Module, why: str) -> Anatomy:
         sites=sites,
         shapes={},
         checks=tuple(Check(name, None, None, why) for name in checks.NAMES),
-        notes=("located by structure alone; nothing was run",),
+        notes=(
+            "located by structure alone; nothing was run",
+            *(note_of_others(model, main) if main is not None else ()),
+        ),
         encoder=coded,
         modules=tuple(path for path in paths if path.count(".") < 2),
     )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from layerscope.hooks.anatomy import Anatomy, anatomy
 from layerscope.hooks.capture import Capture, capture
-from layerscope.hooks.places import Tap, module_at, pick, put
+from layerscope.hooks.places import Tap, pick, put
 from layerscope.hooks.quiet import evaluating
 from layerscope.hooks.replaying.inputs import Inputs, accepted, generates, inputs_of
-from layerscope.hooks.replaying.rewire import Call, taken_out, taps_of
+from layerscope.hooks.replaying.returns import Returns
+from layerscope.hooks.replaying.rewire import Call, taken_out
 from layerscope.hooks.replaying.stage import Axes, Stage, axes_of, fresh_slot
 from layerscope.hooks.sites import require_module
 
@@ -206,38 +206,6 @@ class Pass:
     def _handed_on(self, call: Call, stream: Tensor) -> Any:
         known = self.returns.get(call.index)
         return stream if known is None else put(known, call.exit.item, stream)
-
-
-class Returns:
-    """Remembers the form of what blocks return, with empty tensors in it.
-
-    Most models throw away what is not the residual stream, such as attention weights; where one
-    goes on to use it, empty tensors let that be noticed.
-    """
-
-    def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
-        self.found: dict[int, Any] = {}
-        self._model, self._taps = model, taps_of(anatomy)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watches every pass inside the block."""
-        with ExitStack() as undo:
-            for index, (path, _, tap) in enumerate(self._taps):
-                handle = module_at(self._model, path).register_forward_hook(self._keep(index, tap))
-                undo.callback(handle.remove)
-            yield
-
-    def _keep(self, index: int, tap: Tap) -> Callable[..., None]:
-        def returned(module: nn.Module, args: Any, result: Any) -> None:
-            if not isinstance(result, Tensor):
-                self.found[index] = pytree.tree_map_only(Tensor, _emptied, result)
-
-        return returned
-
-
-def _emptied(x: Tensor) -> Tensor:
-    return x.detach()[:0] if x.ndim else x.detach()
 
 
 def stream_sites(anatomy: Anatomy) -> list[str]:

@@ -89,7 +89,7 @@ class CCS(SourceKind):
         return ConsistencyFinding(
             table=trial.table(lines, _ESTIMATORS[self.method]),
             provenance=provenance(source, self, asked, label=pairs.plan.label),
-            notes=(*source.store.notes, *pairs.plan.notes, *_cautions(self, lines)),
+            notes=(*source.store.notes, *pairs.plan.notes, *_cautions(lines)),
         )
 
     def directions(self, first: Tensor, second: Tensor, trains: Tensor, seed: int = 0) -> Found:
@@ -137,7 +137,7 @@ class CCS(SourceKind):
         )
 
 
-def _cautions(kind: CCS, lines: list[dict[str, Any]]) -> list[str]:
+def _cautions(lines: list[dict[str, Any]]) -> list[str]:
     notes = list(_ALWAYS)
     same = [line["site"] for line in lines if isnan(line["value"])]
     if same:

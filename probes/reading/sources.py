@@ -21,6 +21,11 @@ _OWN = ("model", "sites", "dtype")
 """Parts of a store's key in which the twin's may differ: the rows are the same."""
 
 
+def spelled(layer: Layers) -> int | str | list[int | str]:
+    """As it stands in a finding's parameters and call: several are a list."""
+    return layer if isinstance(layer, (int, str)) else list(layer)
+
+
 @dataclass(frozen=True)
 class Source:
     """Activations to probe."""

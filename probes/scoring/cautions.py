@@ -81,7 +81,8 @@ def _groups(chosen: Plan) -> list[str]:
     if groups < len(chosen.index) and _one_each(chosen):
         notes.append(
             f"{chosen.label} is the same in all rows of a group: what is sampled are the {groups:,} "
-            f"groups, not the {len(chosen.index):,} rows, and a probe can know it by knowing groups"
+            f"groups, not the {len(chosen.index):,} rows, and a probe can know it by knowing groups; of "
+            "a label of whole texts, rows='texts:mean' makes one row of each"
         )
     return notes
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from layerscope.finding import Provenance
 from layerscope.probes.kinds.kind import Asked, Kind, SourceKind
-from layerscope.probes.reading.sources import Source
+from layerscope.probes.reading.sources import Source, spelled
+from layerscope.store.origin import provenance_of
 
 
 def provenance(source: Source, kind: Kind, asked: Asked, **more: Any) -> Provenance:
@@ -14,7 +15,7 @@ def provenance(source: Source, kind: Kind, asked: Asked, **more: Any) -> Provena
     layer = asked.layer
     options = kind.options()
     parameters = {
-        "layer": layer if isinstance(layer, (int, str)) else list(layer),
+        "layer": spelled(layer),
         "label": asked.label,
         "kind": kind.name,
         **({"options": options} if options else {}),
@@ -26,14 +27,8 @@ def provenance(source: Source, kind: Kind, asked: Asked, **more: Any) -> Provena
         "max_rows": asked.max_rows,
         **more,
     }
-    store = source.store
-    return Provenance(
-        model=str(store.about.get("model", "")),
-        data=str(store.about.get("corpus", store.path.name)),
-        store_key=store.key,
-        call=_call(kind, asked, parameters),
-        parameters=parameters,
-        seed=asked.seed,
+    return provenance_of(
+        source.store, call=_call(kind, asked, parameters), parameters=parameters, seed=asked.seed
     )
 
 

@@ -35,15 +35,18 @@ def logistic(
 
 
 def ridge(design: Design, targets: Tensor, fits: Sequence[Fit]) -> Solution:
-    """As `solver.ridge`, by `sklearn.linear_model.Ridge`."""
+    """As `solver.ridge`, by `sklearn.linear_model.Ridge`: fits that see the same rows in one call."""
     from sklearn.linear_model import Ridge
 
-    found = []
-    for fit in fits:
-        x, y, mean, scale = _training(design, targets, fit)
-        model = Ridge(alpha=fit.l2).fit(x, y)
-        found.append(_in_design(model.coef_[None], np.array([model.intercept_]), mean, scale))
-    return Solution(torch.stack(found), steps=1)
+    weights = torch.empty(len(fits), 1, design.width + 1)
+    for without in dict.fromkeys(fit.without for fit in fits):
+        here = [number for number, fit in enumerate(fits) if fit.without == without]
+        x, mean, scale = _training(design, without)
+        y = targets[[fits[number].target for number in here]][:, design.training(without)]
+        model = Ridge(alpha=[fits[number].l2 for number in here], copy_X=False)
+        model.fit(x, y.T.cpu().numpy())
+        weights[here, 0] = _in_design(np.atleast_2d(model.coef_), model.intercept_, mean, scale)
+    return Solution(weights, steps=1)
 
 
 def _logistic(
@@ -54,7 +57,8 @@ def _logistic(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    x, y, mean, scale = _training(design, targets, fit)
+    x, mean, scale = _training(design, fit.without)
+    y = targets[fit.target, design.training(fit.without)].cpu().numpy()
     full = torch.zeros(classes, design.width + 1)
     there = np.unique(y)
     # A class that none of the training rows has is never predicted.
@@ -77,16 +81,16 @@ def _logistic(
 
 
 def _training(
-    design: Design, targets: Tensor, fit: Fit
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Standardised training rows, their targets, and what they were standardised by."""
-    kept = [design.fold(fold) for fold in design.folds if fold not in fit.without]
-    x = torch.cat([design.x[part, :-1] for part in kept]).double().cpu().numpy()
-    y = torch.cat([targets[fit.target, part] for part in kept]).cpu().numpy()
-    spread = design.spread(fit.without)
+    design: Design, without: Sequence[int]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Standardised rows of the other folds, and what they were standardised by."""
+    x = design.x[design.training(without), :-1].double().cpu().numpy()
+    spread = design.spread(without)
     mean, scale = spread.mean.cpu().numpy(), spread.scale.cpu().numpy()
     scale = np.where(scale > 0, scale, np.inf)
-    return (x - mean) / scale, y, mean, scale
+    x -= mean
+    x /= scale
+    return x, mean, scale
 
 
 def _in_design(

@@ -77,7 +77,7 @@ def measure_ast(source: Source, kind: AST, asked: Asked) -> AstFinding:
     return AstFinding(
         table=table,
         provenance=provenance(source, kind, asked, label=trees.label),
-        notes=(*source.store.notes, *trees.notes, *_cautions(table, trees)),
+        notes=(*source.store.notes, *trees.notes, *_cautions(trees)),
     )
 
 
@@ -238,7 +238,7 @@ def _mean(scores: NDArray[np.float64], bootstrap: GroupBootstrap) -> tuple[float
     return float(1 - lost.sum() / there.sum()), low, high
 
 
-def _cautions(table: Any, trees: Parses) -> list[str]:
+def _cautions(trees: Parses) -> list[str]:
     how = (
         "each text is scored by a probe without its group, and weighs as much as any other; another "
         "fold chooses the epoch"

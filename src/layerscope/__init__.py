@@ -6,6 +6,8 @@ from importlib import import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
+from layerscope.lazy import no_attribute
+
 if TYPE_CHECKING:
     from layerscope import analyses as analyses
     from layerscope.calibration import calibrate as calibrate
@@ -74,7 +76,8 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(_ROOMS[name])
     if name not in _HOME:
-        raise AttributeError(f"module 'layerscope' has no attribute {name!r}")
+        inside = dir(import_module(_ROOMS["analyses"]))
+        raise no_attribute("layerscope", name, [*(f"analyses.{one}" for one in inside), *__all__])
     return getattr(import_module(_HOME[name]), name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -30,10 +31,32 @@ def lazy(
         if name in modules:
             return import_module(f".{name}", package)
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise no_attribute(package, name, [*homes, *modules])
         return getattr(import_module(homes[name], package), name)
 
     return find, lambda: [*made.__all__, *modules]
+
+
+def no_attribute(package: str, name: str, there: Iterable[str]) -> AttributeError:
+    """The error for a name that a package lacks, with the nearest that it has.
+
+    Plain Python adds a suggestion of its own to a traceback, notebooks do not; so the message has
+    it. `name` alone, without `obj`, keeps Python from adding it again.
+
+    Args:
+        package: The package that was asked.
+        name: What it was asked for.
+        there: The names it has; in a package inside it, with that before a dot.
+    """
+    known = {one.rpartition(".")[2]: one for one in there}
+    words = set(name.lower().split("_"))
+    near = get_close_matches(name.lower(), known, n=2, cutoff=0.7)
+    within = [one for one in known if one in words]
+    around = [one for one in known if name in one.split("_")]
+    alike = list(dict.fromkeys([*within, *near, *around]))[:2]
+    meant = " or ".join(repr(known[one]) for one in alike)
+    hint = f"; did you mean {meant}?" if meant and not name.startswith("_") else ""
+    return AttributeError(f"module {package!r} has no attribute {name!r}{hint}", name=name)
 
 
 class _LazyPackage(ModuleType):

@@ -42,6 +42,8 @@ def answered(question: str, answer: str, notes: Sequence[str]) -> str:
             "control",
         )
         * bool(notes)
+        # The title of a figure begins at its very edge.
+        + '<div style="height: 0.6em"></div>'
     )
 
 

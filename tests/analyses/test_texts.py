@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from layerscope.analyses.material.texts import (
     looks_ahead,
     residual_sites,
     residuals,
+    tokens_at_once,
 )
 from layerscope.corpus import read
 from layerscope.demo import load_model, load_tokenizer
@@ -116,3 +119,11 @@ def test_the_notes_name_changes_that_are_in_force(gpt2, tokenizer) -> None:
 def test_encoder_decoders_are_refused() -> None:
     with pytest.raises(ValueError, match="is an encoder-decoder: texts feed its encoder"):
         as_texts(families.build("t5"), [[5, 6]])
+
+
+@pytest.mark.parametrize(("words", "tokens"), [(2**20, 16), (100, 2048), (None, 2048), (2**30, 1)])
+def test_a_batch_has_as_many_tokens_as_its_logits_have_room(words: int | None, tokens: int) -> None:
+    model: Any = torch.nn.Linear(1, 1)
+    model.config = SimpleNamespace(vocab_size=words)
+    assert tokens_at_once(model) == tokens
+    assert tokens_at_once(model, most=8, each=32) == min(tokens, 8)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 import transformers as hf
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import create_block_mask
@@ -18,6 +17,7 @@ from layerscope.hooks.capture import capture
 from layerscope.hooks.listening.watch import Listener
 from layerscope.hooks.places import AttentionTap
 from layerscope.planted import families
+from layerscope.planted.two_attentions import Fused, Written
 
 PARTS = ("q", "k", "v", "pattern", "z")
 SITES = [f"blocks.1.{part}" for part in PARTS]
@@ -218,43 +218,6 @@ def test_a_module_without_attention_says_so(name: str) -> None:
     with torch.no_grad(), listener.listening():
         model(**inputs)
     assert "called neither transformers' attention interface" in listener.unreached()[0]
-
-
-class Fused(nn.Module):
-    """Attention by one fused call, keys and values shared by pairs of heads."""
-
-    def __init__(self, causal: bool) -> None:
-        super().__init__()
-        self.q, self.kv, self.o = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
-        self.causal = causal
-
-    def forward(self, x: Tensor) -> Tensor:
-        q = self.q(x).unflatten(-1, (4, 4)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, 2, 4)).permute(2, 0, 3, 1, 4)
-        z = F.scaled_dot_product_attention(
-            q, k, v, is_causal=self.causal, enable_gqa=True, scale=0.3
-        )
-        return self.o(z.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-
-class Written(nn.Module):
-    """The same attention, written out with heads merged into the batch."""
-
-    def __init__(self, fused: Fused) -> None:
-        super().__init__()
-        self.q, self.kv, self.o, self.causal = fused.q, fused.kv, fused.o, fused.causal
-
-    def forward(self, x: Tensor) -> Tensor:
-        b, p, _ = x.shape
-        q = self.q(x).view(b, p, 4, 4).transpose(1, 2).reshape(b * 4, p, 4)
-        k, v = self.kv(x).unflatten(-1, (2, 2, 4)).permute(2, 0, 3, 1, 4)
-        k, v = (y.repeat_interleave(2, 1).reshape(b * 4, p, 4) for y in (k, v))
-        scores = torch.bmm(q, k.transpose(1, 2)) * 0.3
-        if self.causal:
-            scores = scores + torch.full((p, p), -torch.inf).triu(1)
-        weights = F.dropout(F.softmax(scores, dim=-1), 0.5, self.training)
-        z = torch.bmm(weights, v).view(b, 4, p, 4).transpose(1, 2)
-        return self.o(z.flatten(2))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 import transformers as hf
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from layerscope.hooks.editing.writing import Writer
 from layerscope.hooks.edits import edit
 from layerscope.hooks.places import AttentionTap
 from layerscope.planted import families
+from layerscope.planted.two_attentions import Fused, Written
 
 DECODERS = list(families.names("decoder"))
 ATTENTIVE = [
@@ -320,42 +320,6 @@ def test_values_and_head_outputs(name: str) -> None:
         torch.testing.assert_close(logits(model, inputs), zeroed, atol=1e-6, rtol=1e-5)
     place = anatomy(model).sites["blocks.1.attn_out"]
     assert (zeroed - logits(model, inputs)).abs().max() > 1e-4, place
-
-
-class Fused(nn.Module):
-    """Attention by one fused call, keys and values shared by pairs of heads."""
-
-    def __init__(self, causal: bool) -> None:
-        super().__init__()
-        self.q, self.kv, self.o = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
-        self.causal = causal
-
-    def forward(self, x: Tensor) -> Tensor:
-        q = self.q(x).unflatten(-1, (4, 4)).transpose(1, 2)
-        k, v = self.kv(x).unflatten(-1, (2, 2, 4)).permute(2, 0, 3, 1, 4)
-        z = F.scaled_dot_product_attention(
-            q, k, v, is_causal=self.causal, enable_gqa=True, scale=0.3
-        )
-        return self.o(z.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-
-class Written(nn.Module):
-    """The same attention, written out with heads merged into the batch."""
-
-    def __init__(self, fused: Fused) -> None:
-        super().__init__()
-        self.q, self.kv, self.o, self.causal = fused.q, fused.kv, fused.o, fused.causal
-
-    def forward(self, x: Tensor) -> Tensor:
-        b, p, _ = x.shape
-        q = self.q(x).view(b, p, 4, 4).transpose(1, 2).reshape(b * 4, p, 4)
-        k, v = self.kv(x).unflatten(-1, (2, 2, 4)).permute(2, 0, 3, 1, 4)
-        k, v = (y.repeat_interleave(2, 1).reshape(b * 4, p, 4) for y in (k, v))
-        scores = torch.bmm(q, k.transpose(1, 2)) * 0.3
-        if self.causal:
-            scores = scores + torch.full((p, p), -torch.inf).triu(1)
-        z = torch.bmm(F.softmax(scores, dim=-1), v).view(b, 4, p, 4).transpose(1, 2)
-        return self.o(z.flatten(2))  # type: ignore[no-any-return]
 
 
 def written(model: nn.Module, path: str, part: Any, change: Change, *inputs: Any) -> Tensor:

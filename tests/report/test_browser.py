@@ -282,6 +282,67 @@ def test_paper_is_light_tells_sources_and_fits(browser: webdriver.Chrome, path: 
     assert script(page, "document.querySelector('.main-svg').clientWidth") > 700
 
 
+class Tall(Finding):
+    """A figure taller than a sheet, whose legend has other rows on paper than on a screen."""
+
+    question: ClassVar[str] = "Does it fit?"
+
+    def answer(self) -> str:
+        return "It does."
+
+    def figure(self) -> go.Figure:
+        names = (f"a series with a long name, {i}" for i in range(3))
+        return go.Figure([go.Scatter(y=[1, 2], name=name) for name in names], {"height": 1000})
+
+
+def test_on_paper_a_tall_figure_is_smaller_and_its_legend_meets_no_line(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    finding = Tall(pd.DataFrame({"x": [1]}), Provenance())
+    page = opened(browser, report(finding, tmp_path / "r.html"))
+    tall = "document.querySelector('.plot').getBoundingClientRect().height"
+    gap = """(() => {
+      const [lines, legend] = [".plot .nsewdrag", ".plot .legend"].map(
+        (one) => document.querySelector(one).getBoundingClientRect());
+      return Math.round(lines.top - legend.bottom);
+    })()"""
+
+    def after(event: str) -> tuple[float, int]:
+        done = "performance.getEntriesByName('all figures').length"
+        before = script(page, done)
+        page.execute_script(f"dispatchEvent(new Event('{event}'))")
+        WebDriverWait(page, 20).until(lambda b: script(b, done) > before)
+        return script(page, tall), script(page, gap)
+
+    on_screen = script(page, tall), script(page, gap)
+    height, between = after("beforeprint")
+    assert height <= 850
+    assert 0 <= between <= on_screen[1] + 2
+    assert after("afterprint") == on_screen
+
+
+class Words(Finding):
+    """Cells with words in them."""
+
+    question: ClassVar[str] = "Which words?"
+
+    def answer(self) -> str:
+        return "These."
+
+    def figure(self) -> go.Figure:
+        cells = go.Heatmap(z=[[0.5] * 9], text=[["word"] * 9], texttemplate="%{text}")
+        return go.Figure(cells, {"height": 300})
+
+
+def test_on_a_phone_words_in_cells_keep_their_size(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    finding = Words(pd.DataFrame({"x": [1]}), Provenance())
+    page = opened(browser, report(finding, tmp_path / "r.html"), width=420)
+    assert script(page, "document.querySelector('.plot').clientWidth") == 9 * 52 + 80
+    assert script(page, "document.documentElement.scrollWidth") <= 420
+
+
 def test_hostile_text_does_nothing(browser: webdriver.Chrome, tmp_path: Path) -> None:
     table = pd.DataFrame({HOSTILE: [HOSTILE]})
     finding = Hostile(table, Provenance(parameters={HOSTILE: HOSTILE}), (HOSTILE,))

@@ -112,6 +112,21 @@ def test_the_largest_difference_stands_first() -> None:
     )
 
 
+def test_of_several_measures_the_largest_difference_is_of_the_first() -> None:
+    def both(model: str, *values: float) -> Score:
+        site, measure = ["embed", "blocks.0.resid_post"] * 2, ["kl", "kl", "loss", "loss"]
+        table = pd.DataFrame({"site": site, "measure": measure, "value": values})
+        return Score(table, Provenance(model=model))
+
+    found = comparing.differences([both("a", 1, 2, 1e3, 2e3), both("b", 1, 4, 1, 1)], ["a", "b"])
+    assert found is not None
+    assert comparing.largest(found, ["a", "b"], "nats") == (
+        "The largest difference in kl, nats is at blocks.0.resid_post: 2.00 in a, 4.00 in b."
+    )
+    alone = found.drop(columns="site").iloc[:1]
+    assert comparing.largest(alone, ["a", "b"], "").startswith("The largest difference in kl: 2.00")
+
+
 def test_of_three_models_the_difference_is_the_range() -> None:
     three = [score("a", [0.5]), score("b", [0.9]), score("c", [0.2])]
     found = comparing.differences(three, ["a", "b", "c"])

@@ -1,13 +1,28 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from plotly.subplots import make_subplots
 
+from layerscope.finding import Finding, Provenance
 from layerscope.report.layers import layers_of, lines, named, union
+from layerscope.report.sections import sections_of
 from layerscope.theme import mark_layers, themed
+
+
+class Layered(Finding):
+    question: ClassVar[str] = "At which layer?"
+
+    def answer(self) -> str:
+        return "There."
+
+    def figure(self) -> go.Figure:
+        layers = self.table["layer"]
+        return mark_layers(go.Figure(go.Scatter(x=layers, y=self.table["value"])), layers)
 
 
 def test_a_row_is_about_the_layer_of_its_number_or_of_its_site() -> None:
@@ -155,3 +170,17 @@ def test_sites_that_are_no_layers_are_left_out(missing: object) -> None:
     assert figure.layout.meta["layers"] == {"x": [[0, 5.0]]}
     # Without places the figure has counted its sites, and no number is a layer's.
     assert mark_layers(go.Figure(), [0, missing]).layout.meta is None
+
+
+def test_an_encoder_beside_its_decoder_is_not_linked() -> None:
+    def of(prefix: str) -> Layered:
+        table = pd.DataFrame({"site": [f"{prefix}blocks.3.resid_post"], "layer": 3, "value": 0.5})
+        return Layered(table, Provenance())
+
+    encoder, decoder = sections_of([of("encoder."), of("")])
+    assert decoder.layers == {3}
+    assert decoder.panels[0].table.layers == ((3,),)
+    assert encoder.layers == set()
+    assert encoder.panels[0].table.layers == ()
+    [alone] = sections_of([of("encoder.")])
+    assert alone.layers == {3}

@@ -37,10 +37,11 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 def by_name(name: str, *, group: int | None = None, **options: Any) -> Architecture:
     """The architecture of this name.
 
-    >>> by_name("topk", k=(16, 32, 64)).k
-    (16, 32, 64)
-    >>> by_name("jumprelu", l0=20, group=2).l0
-    (20, 20)
+    Examples:
+        >>> by_name("topk", k=(16, 32, 64)).k
+        (16, 32, 64)
+        >>> by_name("jumprelu", l0=20, group=2).l0
+        (20, 20)
 
     Args:
         name: One of `ARCHITECTURES`.

@@ -21,6 +21,7 @@ def roles(sites: Sites, transcodes: bool, joined: bool) -> tuple[list[Sites], li
         sites: All that are read, in the order they were asked for.
         transcodes: Whether the last one is the target of the first.
         joined: Whether one SAE reads them all.
+
     Raises:
         ValueError: a transcoder of other than two sites.
     """

@@ -30,6 +30,7 @@ def read(path: Path, dict_class: str | None = None) -> SAE:
         path: The PyTorch file; ``config.json`` lies beside it, or above its folder
             ``checkpoints``.
         dict_class: Name of the class; None takes it from ``config.json``, else from the keys.
+
     Raises:
         FileNotFoundError, ValueError: a key is missing or has another shape, the class is not
             one of those, or the keys fit two classes and nothing says which; names file and key.

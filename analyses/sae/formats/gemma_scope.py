@@ -28,6 +28,7 @@ def read(path: Path) -> SAE:
 
     Args:
         path: ``params.npz`` or ``params.safetensors`` (keys in any case).
+
     Raises:
         FileNotFoundError, ValueError: a key is missing or has another shape; names file and key.
     """

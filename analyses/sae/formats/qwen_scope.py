@@ -19,6 +19,7 @@ def read(path: Path, k: int | None = None) -> SAE:
         path: The file of one layer.
         k: Latents kept per row; None reads it from ``L0_<k>`` in a folder's name, where Qwen
             publishes it.
+
     Raises:
         FileNotFoundError, ValueError: a key is missing, has another shape, or k is nowhere.
     """

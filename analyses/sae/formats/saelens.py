@@ -45,6 +45,7 @@ def write(sae: SAE, folder: Path, beside: Mapping[str, bytes | None] | None = No
 
     Args:
         beside: Further files of the folder, by name; None for one that must not be there.
+
     Warns:
         UserWarning: SAELens cannot load one of this kind; it says why.
     """
@@ -165,6 +166,7 @@ def read(folder: Path) -> SAE:
     Raises:
         FileNotFoundError, ValueError: a file or key is missing, has another shape, or the
             architecture is one that `SAE` has not; names file and key.
+
     Warns:
         UserWarning: rows were scaled in training, and nothing in the folder says by how much.
     """
@@ -236,7 +238,7 @@ def _ranked_by_norm(sae: SAE) -> SAE:
 def _in_raw_units(sae: SAE, folder: Path, config: Config) -> SAE:
     scaler = read_json(folder / SCALER) if (folder / SCALER).is_file() else {}
     if scaler.get("has_whitening"):
-        sae = fold(sae, _whitening(folder, sae.d_in))
+        sae = fold(sae, _whitening(folder))
     if (factor := scaler.get("scaling_factor")) is not None:
         zero = torch.zeros(sae.d_in, dtype=torch.float64)
         sae = fold(sae, Affine(zero, torch.tensor(float(factor), dtype=torch.float64)))
@@ -249,7 +251,7 @@ def _in_raw_units(sae: SAE, folder: Path, config: Config) -> SAE:
     return sae
 
 
-def _whitening(folder: Path, width: int) -> Affine:
+def _whitening(folder: Path) -> Affine:
     tensors = open_tensors(folder / WHITENING)
     return Affine(tensors.take("mean", "d_in"), tensors.take("matrix", "d_in", "d_in"))
 

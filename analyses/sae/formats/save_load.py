@@ -48,9 +48,11 @@ def save(sae: SAE, folder: str | Path, *, overwrite: bool = False) -> Path:
             JumpReLU. A crosscoder is to SAELens an SAE of its sites' vectors side by side.
         folder: Is created.
         overwrite: Whether an SAE that is there may be replaced.
+
     Raises:
         FileExistsError: one is there.
         ValueError: `about` holds what JSON cannot.
+
     Warns:
         UserWarning: SAELens cannot load one of this kind.
     """
@@ -85,6 +87,7 @@ def load(
         k: Latents kept per row, where the format does not store it (Qwen-Scope outside its
             folder) or has no other way to be used on single rows (BatchTopK of top-afa-sae).
         device: Where the weights go.
+
     Raises:
         FileNotFoundError: no such path, or a file is missing.
         ValueError: not recognised, several SAEs in the folder, a missing or misshapen key, or an

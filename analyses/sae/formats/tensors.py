@@ -34,6 +34,7 @@ class Tensors:
         Args:
             key: Its name in the file.
             *shape: A name for each of its sizes; a name seen before must have the same value.
+
         Raises:
             ValueError: no such key, no tensor, another shape, or NaN in it; names file and key.
         """

@@ -33,6 +33,7 @@ def read(folder: Path, k: int | None = None) -> SAE:
         folder: Holds ``sae.pt`` and ``config.json``.
         k: Read a BatchTopK one as TopK with this k. It stores no threshold, so that there is no
             other way to use it on single rows.
+
     Raises:
         FileNotFoundError, ValueError: a key is missing or has another shape, or it is a BatchTopK
             one and `k` is None; names file and key.

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from layerscope.analyses.material.texts import Texts, run
+from layerscope.analyses.material.texts import Texts, run, tokens_at_once
 from layerscope.analyses.sae.measuring.measured_rows import CODES
 from layerscope.analyses.sae.sae import SAE
 from layerscope.hooks.edits import edit
@@ -20,9 +20,6 @@ from layerscope.hooks.quiet import undisturbed
 Floats = NDArray[np.float64]
 Replacement = Callable[[Tensor, Tensor], Tensor]
 """(x [rows, d_in], y [rows, d_out]) -> what takes the place of y."""
-TOKENS = 2048
-LOGITS = 2**28
-"""Bytes of logits at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +91,7 @@ def behaviour(
         undisturbed(model),
         tqdm(total=len(texts), desc="behaviour", unit="text", disable=not progress) as bar,
     ):
-        for index, ids in texts.batches(_tokens(model)):
+        for index, ids in texts.batches(tokens_at_once(model)):
             ordinary = ~torch.isin(ids, special)
             counted = ordinary[:, :-1] & ordinary[:, 1:]
             groups = texts.groups[index]
@@ -145,11 +142,6 @@ def recovered(clean: Floats, replaced: Floats, ablated: Floats) -> Floats:
     harm = ablated - clean
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(harm > 0, (ablated - replaced) / harm, np.nan)
-
-
-def _tokens(model: nn.Module) -> int:
-    vocab = getattr(getattr(model, "config", None), "vocab_size", None) or 1
-    return max(1, min(TOKENS, LOGITS // (16 * vocab)))
 
 
 def _predictions(model: nn.Module, ids: Tensor) -> Tensor:

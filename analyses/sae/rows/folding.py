@@ -26,8 +26,10 @@ def fold(sae: SAE, inputs: Affine, outputs: Affine | None = None) -> SAE:
         sae: Trained on ``inputs(x)`` to give ``outputs(y)``.
         inputs: Units of its input.
         outputs: Units of its output; None where they are those of its input.
+
     Returns:
         A new SAE; it no longer subtracts `b_dec` where input and output have different units.
+
     Raises:
         ValueError: "afa" with dimensions scaled differently: its number of latents is decided by
             norms, which such a scale does not keep.
@@ -71,6 +73,7 @@ def fold_decoder_norms(sae: SAE, *, ranked_by_norm: bool = False) -> SAE:
         ranked_by_norm: Of a TopK: that the k latents were chosen by code times norm, as SAELens
             does in training (`rescale_acts_by_decoder_norm`), so that the folded SAE chooses the
             same ones.
+
     Raises:
         ValueError: a TopK that chooses by the codes alone, with norms that differ: folding would
             change which latents are active.

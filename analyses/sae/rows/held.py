@@ -29,6 +29,7 @@ class HeldRows(OrderedRows):
         groups: Of each row, the number of its text [rows]; None where not known.
         device: Where batches are wanted; None leaves the tensors where they are, else they are
             moved there once.
+
     Raises:
         ValueError: shapes that are no [rows, width] of equal length, or a NaN row (named).
     """

@@ -50,6 +50,7 @@ class LiveRows(Rows):
         device: Where batches are wanted; None is the model's own.
         reservoir_rows: How many rows the reservoir holds; None takes half a million, or what 2 GiB
             hold.
+
     Raises:
         LookupError: a site that the model does not have.
         ValueError: an edit is running on the model, or a corpus that makes no rows.

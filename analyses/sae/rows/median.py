@@ -20,8 +20,10 @@ def geometric_median(x: Tensor, *, iterations: int = 500, tolerance: float = 1e-
         x: [n, width], finite.
         iterations: At most so many steps.
         tolerance: Ends once a step is shorter than this share of the mean distance.
+
     Returns:
         [width], in the dtype of `x`.
+
     Raises:
         ValueError: no rows.
     """

@@ -17,6 +17,7 @@ def effective_groups(batches: Iterable[np.ndarray[Any, Any]]) -> float:
 
     Args:
         batches: The group of each row of a batch, as whole numbers [size].
+
     Raises:
         ValueError: there is no batch, or one with fewer than two rows.
     """

@@ -46,6 +46,7 @@ def rows_of(
         reservoir_rows: Rows that a running model is shuffled over; None chooses.
         device: Where batches are wanted; None is the CPU for a store, the tensors' or the model's
             own device otherwise.
+
     Raises:
         LookupError: a site that is not there; names the nearest ones.
         FileNotFoundError: no store at this path.

@@ -69,10 +69,13 @@ def fit(kind: str, x: Tensor, *, site: str = "rows") -> Affine:
             same in all units). The centre is the geometric median; the mean where whitening.
         x: A sample of rows [n, d].
         site: What errors call them.
+
     Returns:
         float32 tensors on the device of `x`.
+
     Raises:
         ValueError: another kind, or rows that are all the same.
+
     Warns:
         UserWarning: dimensions that do not vary, by number; ``"per_dimension"`` leaves their
             factor at that of the mean variance.

@@ -37,6 +37,7 @@ class StoredRows(OrderedRows):
         sites: Names, or layers as ints (``3`` is ``blocks.3.resid_post``).
         device: Where batches are wanted.
         rows: Only these rows, as anything that indexes a view; a training fold for example.
+
     Raises:
         LookupError: a site that the store does not have; names the nearest ones.
         ValueError: no rows, or the same one twice.

@@ -159,6 +159,8 @@ def survey(data: Path) -> go.Figure:
                 **place,
             )
     figure.update_xaxes(tickvals=[-1, *range(8)], ticktext=["embed", *map(str, range(8))])
+    # "embed" stands clear of its neighbours: the block 0 and the zero of the other axis.
+    figure.update_xaxes(range=[-1.8, 7.4], tickfont_size=11)
     figure.update_xaxes(title="layer", row=3)
     figure.update_yaxes(rangemode="tozero")
     for row, col in ((1, 1), (3, 1), (3, 2)):

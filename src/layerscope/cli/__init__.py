@@ -7,6 +7,7 @@ interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -40,9 +41,22 @@ def main() -> None:
         if os.environ.get("LAYERSCOPE_DEBUG"):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"error: {_in_words_of_the_command(str(text))}", file=sys.stderr)
+        print(f"error: {_in_words_of_the_command(_explained(error, str(text)))}", file=sys.stderr)
         print("(LAYERSCOPE_DEBUG=1 shows where)", file=sys.stderr)
         sys.exit(REFUSED)
+
+
+def _explained(error: Exception, text: str) -> str:
+    """What the operating system says of a file, as a sentence with a next step."""
+    if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
+        return text
+    step = {
+        errno.EACCES: "; give a place of your own, or change its rights",
+        errno.EPERM: "; give a place of your own, or change its rights",
+        errno.EROFS: "; give a place that can be written",
+        errno.ENOSPC: "; free some, or give another place",
+    }.get(error.errno or 0, "")
+    return f"{error.filename}: {error.strerror.lower()}{step}"
 
 
 _SAME = "tokenizer|text|batch|width|tokens|target|lr|label|rows|kind|folds|limit|group|dtype|device"
@@ -50,6 +64,7 @@ _SAME = "tokenizer|text|batch|width|tokens|target|lr|label|rows|kind|folds|limit
 
 def _in_words_of_the_command(text: str) -> str:
     """What the library calls `tokenizer=` is `--tokenizer` here, and `text='...'` is `--text '...'`."""
+    text = text.replace("print(anatomy(model))", "layerscope anatomy MODEL")
     return re.sub(
         rf"\b({_SAME})=(['\"\w]?)",
         lambda found: f"--{found[1]}{' ' * bool(found[2])}{found[2]}",

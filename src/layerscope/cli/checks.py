@@ -24,6 +24,7 @@ def model(name: str | None) -> str | None:
         raise ValueError(
             f"{name} is a file of texts, not a model; the model comes before the texts"
         )
+    _refuse_missing_texts(name)
     if (path / "store.json").is_file():
         of = as_json(path / "store.json").get("about", {}).get("model")
         read = f", which dump read from {of}" if of else ""
@@ -50,6 +51,7 @@ def source(name: str | None) -> str | None:
         raise ValueError(
             f"{name} is a file of texts; a model or a store comes first, then the texts"
         )
+    _refuse_missing_texts(name)
     if not (path / "store.json").is_file():
         from layerscope.hooks.model_names import check_local_name
 
@@ -205,6 +207,14 @@ def _is_texts(name: str) -> bool:
     from layerscope.corpus.reading import KINDS
 
     return Path(name.removesuffix(".gz")).suffix.lower() in set(KINDS) - {".py"}
+
+
+def _refuse_missing_texts(name: str) -> None:
+    """A name like that of a file of texts is no name of a model, so the hub need not be asked."""
+    if _is_texts(name) and not Path(name).exists():
+        raise FileNotFoundError(
+            f"no file {name!r}; its name is that of a file of texts, and what comes first is the model"
+        )
 
 
 def _refuse_file_at_or_above(path: Path) -> None:

@@ -14,7 +14,7 @@ PAGES = "Pages, and trust in the instruments"
 
 AGAIN = "stopped; the same command starts over"
 KEPT = (
-    "stopped; activations read so far are kept, and the same command goes on with them "
+    "stopped; shards of activations that are whole are kept, and the same command goes on with them "
     "(what is measured on them starts over)"
 )
 
@@ -44,7 +44,7 @@ COMMANDS = {
             "layerscope dump gpt2 texts.conllu --layers all --out acts",
             "layerscope dump gpt2 texts.txt --layers embed,3,-1,'blocks.*.mlp_out' --out acts",
         ),
-        "stopped; what was read is kept, and the same command goes on from there",
+        "stopped; shards that are whole are kept, and the same command goes on after them",
     ),
     "probe": Entry(
         ROWS,

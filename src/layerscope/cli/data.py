@@ -129,8 +129,9 @@ def dump(
     for note in store.notes:
         print(f"  note: {note}")
     label = "upos" if "upos" in store.labels else next(iter(store.labels), None)
-    if label is not None:
-        print(f"next: layerscope probe {store.path} --label {label}")
+    asked = "geometry" if label is None else "probe"
+    chosen = "" if label is None else f" --label {label}"
+    print(f"next: layerscope {asked} {store.path}{chosen}")
 
 
 def _store_as_dict(store: Store) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from layerscope.cli import checks
 from layerscope.cli.app import app
 from layerscope.cli.choices import among
 from layerscope.cli.completing import stores
-from layerscope.cli.inputs import loaded, loaded_or_store, sites, texts
+from layerscope.cli.inputs import loaded, loaded_or_store, sites, texts, usable
 from layerscope.cli.options import (
     DATA,
     FORMATS,
@@ -186,7 +186,10 @@ def _refuse_texts(given: list[str], data: str | None) -> None:
 
 def _given(name: str, device: str | None) -> Any:
     """A folder with a store stays a path; anything else is a model."""
-    return Path(name) if (Path(name) / "store.json").is_file() else loaded(name, device)
+    if (Path(name) / "store.json").is_file():
+        usable(device)
+        return Path(name)
+    return loaded(name, device)
 
 
 def _shapes(table: pd.DataFrame) -> None:

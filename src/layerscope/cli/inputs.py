@@ -18,6 +18,14 @@ def loaded(name: str, device: str | None) -> Any:
     return load_model(name, device=device)
 
 
+def usable(device: str | None) -> None:
+    """Refuse a device that is not there, before any work."""
+    if device is not None:
+        from layerscope.hooks.load import check_device
+
+        check_device(device)
+
+
 def texts(data: str, text: str | None, group: str | None, limit: int | None) -> Corpus | Samples:
     """The texts, or the first `limit` of them."""
     from layerscope.corpus import Corpus, read
@@ -61,10 +69,17 @@ def loaded_or_store(source: str, data: str | None, device: str | None) -> Any:
     """The store in that folder, else the model.
 
     Raises:
-        ValueError: data given with a store.
+        ValueError: data given with a store, or a device that is not there.
+        OSError: neither a store nor a model is there.
     """
     if not (Path(source) / "store.json").is_file():
-        return loaded(source, device)
+        try:
+            return loaded(source, device)
+        except OSError as error:
+            if Path(source).exists():
+                raise
+            raise OSError(f"{error}; or of a store, as dump writes them") from error
+    usable(device)
     if data is not None:
         raise ValueError(f"{source} is a store, which brings its own rows; leave {data!r} out")
     from layerscope.store import Store

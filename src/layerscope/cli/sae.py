@@ -59,6 +59,14 @@ Texts = Annotated[
     str | None,
     typer.Argument(metavar="DATA", help=f"Texts, for a model. {FORMATS}.", callback=checks.texts),
 ]
+Site = Annotated[
+    str | None,
+    typer.Option(
+        help="What the SAE reads; default: where it was trained.",
+        autocompletion=completing.layers,
+        rich_help_panel=DATA,
+    ),
+]
 Seen = Annotated[
     str | None,
     typer.Option(
@@ -75,14 +83,7 @@ def evaluate(
     trained: Trained,
     source: RowSource,
     data: Texts = None,
-    site: Annotated[
-        str | None,
-        typer.Option(
-            help="What the SAE reads; default: where it was trained.",
-            autocompletion=completing.layers,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    site: Site = None,
     model: Seen = None,
     label: Annotated[
         str | None,
@@ -141,14 +142,7 @@ def features(
             autocompletion=completing.stores,
         ),
     ],
-    site: Annotated[
-        str | None,
-        typer.Option(
-            help="What the SAE reads; default: where it was trained.",
-            autocompletion=completing.layers,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    site: Site = None,
     model: Seen = None,
     label: Annotated[
         str | None,

@@ -6,6 +6,7 @@ import glob
 import gzip
 import os
 import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -32,9 +33,12 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line
         except UnicodeDecodeError as error:
             bad = error.object[error.start]
+            marked = number == 1 and error.object.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+            theirs = "utf-16" if marked else "windows-1252"
             raise ValueError(
-                f"{path}, line {number}: byte 0x{bad:02x} at column {error.start + 1} is not "
-                f"UTF-8; convert the file, such as: iconv -f latin1 -t utf-8 {path.name}"
+                f"{path}, line {number}: byte 0x{bad:02x} at column {error.start + 1} is not UTF-8; "
+                f"convert the file, such as: iconv -f {theirs} -t utf-8 {path.name} > "
+                f"utf8-{path.name}"
             ) from None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: damaged gzip file after line {number}: {error}") from None

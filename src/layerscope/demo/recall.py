@@ -111,6 +111,7 @@ def recall(
         model: a causal language model that knows the small world; usually the bundled one.
         tokenizer: defaults to the bundled one.
         questions: defaults to all of them; a sample gives wider intervals.
+
     Raises:
         ValueError: an answer is more than one token for this tokenizer.
     """

@@ -73,26 +73,12 @@ def loosen_(model: nn.Module) -> None:
                 parameter.copy_(torch.randn_like(parameter) / fan_in**0.5)
 
 
-def _llama_like(config: type[Any], model: type[Any], **more: Any) -> Make:
-    def make() -> nn.Module:
-        return model(  # type: ignore[no-any-return]
-            config(
-                vocab_size=VOCAB,
-                hidden_size=WIDTH,
-                intermediate_size=48,
-                num_hidden_layers=LAYERS,
-                num_attention_heads=HEADS,
-                max_position_embeddings=64,
-                **_SPECIAL,
-                **more,
-            )
-        )
-
-    return make
-
-
 def _of(config: type[Any], model: type[Any], **settings: Any) -> Make:
     return lambda: model(config(**_SPECIAL, **settings))
+
+
+def _llama_like(config: type[Any], model: type[Any], **more: Any) -> Make:
+    return _of(config, model, **_COMMON, **more)
 
 
 def _cnn() -> nn.Module:
@@ -129,15 +115,10 @@ _PLAIN_INPUTS = {"cnn": (2, 3, 16, 16), "lstm": (2, 7, 6), "sequential": (4, 6)}
 _GQA = {"num_key_value_heads": 2, "head_dim": 8}
 _GPT = {"vocab_size": VOCAB, "n_embd": WIDTH, "n_head": HEADS, "n_layer": LAYERS, "n_positions": 64}
 _MOE = {"num_experts_per_tok": 2}
-_BERT = {
-    "vocab_size": VOCAB,
-    "hidden_size": WIDTH,
-    "intermediate_size": 48,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": HEADS,
-    "max_position_embeddings": 64,
-}
-_VIT = {k: v for k, v in _BERT.items() if k not in ("vocab_size", "max_position_embeddings")}
+_STACK = {"vocab_size": VOCAB, "hidden_size": WIDTH, "num_hidden_layers": LAYERS}
+_HEADED = _STACK | {"num_attention_heads": HEADS}
+_COMMON = _HEADED | {"intermediate_size": 48, "max_position_embeddings": 64}
+_VIT = {k: v for k, v in _COMMON.items() if k not in ("vocab_size", "max_position_embeddings")}
 _VIT |= {"image_size": 16, "patch_size": 4}
 _SEQ = {
     "vocab_size": VOCAB,
@@ -194,14 +175,7 @@ _FAMILIES: dict[str, tuple[str, Make]] = {
     "gptj": ("decoder", _of(hf.GPTJConfig, hf.GPTJForCausalLM, rotary_dim=4, **_GPT)),
     "falcon": (
         "decoder",
-        _of(
-            hf.FalconConfig,
-            hf.FalconForCausalLM,
-            vocab_size=VOCAB,
-            hidden_size=WIDTH,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
-        ),
+        _of(hf.FalconConfig, hf.FalconForCausalLM, **_HEADED),
     ),
     "phi": ("decoder", _llama_like(hf.PhiConfig, hf.PhiForCausalLM)),
     "cohere": ("decoder", _llama_like(hf.CohereConfig, hf.CohereForCausalLM, logit_scale=0.25)),
@@ -210,13 +184,10 @@ _FAMILIES: dict[str, tuple[str, Make]] = {
         _of(
             hf.OPTConfig,
             hf.OPTForCausalLM,
-            vocab_size=VOCAB,
-            hidden_size=WIDTH,
             ffn_dim=48,
             word_embed_proj_dim=WIDTH,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
             max_position_embeddings=64,
+            **_HEADED,
         ),
     ),
     "bloom": (
@@ -244,30 +215,21 @@ _FAMILIES: dict[str, tuple[str, Make]] = {
     ),
     "mamba": (
         "recurrent",
-        _of(
-            hf.MambaConfig,
-            hf.MambaForCausalLM,
-            vocab_size=VOCAB,
-            hidden_size=WIDTH,
-            state_size=4,
-            num_hidden_layers=LAYERS,
-        ),
+        _of(hf.MambaConfig, hf.MambaForCausalLM, state_size=4, **_STACK),
     ),
     "rwkv": (
         "recurrent",
         _of(
             hf.RwkvConfig,
             hf.RwkvForCausalLM,
-            vocab_size=VOCAB,
-            hidden_size=WIDTH,
-            num_hidden_layers=LAYERS,
             attention_hidden_size=WIDTH,
             intermediate_size=48,
             context_length=64,
+            **_STACK,
         ),
     ),
-    "bert": ("encoder", _of(hf.BertConfig, hf.BertForMaskedLM, **_BERT)),
-    "roberta": ("encoder", _of(hf.RobertaConfig, hf.RobertaForMaskedLM, **_BERT)),
+    "bert": ("encoder", _of(hf.BertConfig, hf.BertForMaskedLM, **_COMMON)),
+    "roberta": ("encoder", _of(hf.RobertaConfig, hf.RobertaForMaskedLM, **_COMMON)),
     "distilbert": (
         "encoder",
         _of(
@@ -283,7 +245,7 @@ _FAMILIES: dict[str, tuple[str, Make]] = {
     ),
     "albert": (
         "encoder",
-        _of(hf.AlbertConfig, hf.AlbertForMaskedLM, embedding_size=16, **_BERT),
+        _of(hf.AlbertConfig, hf.AlbertForMaskedLM, embedding_size=16, **_COMMON),
     ),
     "vit": ("vision", lambda: hf.ViTForImageClassification(hf.ViTConfig(num_labels=5, **_VIT))),
     "deit": ("vision", lambda: hf.DeiTForImageClassification(hf.DeiTConfig(num_labels=5, **_VIT))),

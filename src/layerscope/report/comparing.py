@@ -116,15 +116,19 @@ def differences(findings: Sequence[Finding], names: Sequence[str]) -> pd.DataFra
 
 
 def largest(found: pd.DataFrame, names: Sequence[str], unit: str) -> str:
-    """One sentence on the first line of `differences`."""
+    """One sentence on the first line of `differences`, which of several measures is the first's."""
     line = found.iloc[0]
-    decimals = digits(float(found[list(names)].abs().to_numpy().max()))
-    added = (*names, "difference", "intervals")
+    measures = [key for key in MEASURES if key in found]
+    alike = found[(found[measures] == line[measures]).all(axis=1)]
+    decimals = digits(float(alike[list(names)].abs().to_numpy().max()))
+    added = (*names, *measures, "difference", "intervals")
     keys = ", ".join(str(line[key]) for key in map(str, found) if key not in added)
     each = ", ".join(f"{number(float(line[name]), decimals)} in {name}" for name in names)
     how = {"apart": "; the intervals do not overlap", "overlap": "; the intervals overlap"}
     told = how.get(str(line.get("intervals")), "")
-    return f"The largest difference{f' in {unit}' if unit else ''} is at {keys}: {each}{told}."
+    of = ", ".join(filter(None, [*(str(line[key]) for key in measures), unit]))
+    place = f" is at {keys}" if keys else ""
+    return f"The largest difference{f' in {of}' if of else ''}{place}: {each}{told}."
 
 
 def depths(findings: Sequence[Finding], names: Sequence[str]) -> str:

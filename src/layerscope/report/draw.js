@@ -21,22 +21,29 @@ const dressed = (layout, width) => {
 
 // Panels side by side keep a width at which their words are read; a narrow screen moves along them.
 const PANEL = 220;
-const roomFor = (layout) => {
+const WORD = 52;
+const roomFor = ({ data, layout }) => {
   const axes = Object.entries(layout).filter(([name]) => name.startsWith("xaxis"));
   const columns = new Set(axes.map(([, axis]) => (axis.domain?.[0] ?? 0).toFixed(2))).size;
-  return columns > 1 ? `${PANEL * columns + 80}px` : "";
+  const cells = Math.max(0, ...data.map((trace) => (hasWords(trace) ? trace.text[0].length : 0)));
+  const room = Math.max(columns > 1 ? PANEL * columns : 0, WORD * cells);
+  return room ? `${room + 80}px` : "";
 };
+const hasWords = ({ type, texttemplate, text }) => type === "heatmap" && texttemplate && text?.length;
 
 const draw = async (plot, width) => {
-  const first = !plot._fullLayout;
+  const before = plot._fullLayout?.width;
   const { data, layout, frames } = JSON.parse(plot.nextElementSibling.textContent);
-  plot.style.minWidth = roomFor(layout);
+  plot.style.zoom = width ? scaled(layout.height) : "";
+  plot.style.minWidth = roomFor({ data, layout });
   plot.parentElement.classList.toggle("pans", plot.scrollWidth > plot.parentElement.clientWidth);
   await Plotly.react(plot, { data, frames, layout: dressed(layout, width), config });
+  // At another width a legend has other rows, and keeps the place of the old ones until the next time.
+  if (before && before !== plot._fullLayout.width) await Plotly.redraw(plot);
   describe(plot);
   findAgain(plot);
   if (chosen !== null) mark(plot);
-  if (!first) return;
+  if (before) return;
   plot.on("plotly_afterplot", () => chosen !== null && mark(plot));
   plot.on("plotly_relayout", () => retitle(plot));
   chooseByClick(plot);
@@ -61,7 +68,7 @@ const retitle = (plot) => {
   const [name, ...more] = text.split(/<br *\/?>/).map(wordsOf);
   caption.firstElementChild.textContent = name;
   if (caption.lastElementChild !== caption.firstElementChild)
-    caption.lastElementChild.textContent = more.join(" ");
+    caption.lastElementChild.textContent = more.join("\n");
   Plotly.relayout(plot, { "title.text": "" });
 };
 

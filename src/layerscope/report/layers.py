@@ -51,6 +51,11 @@ def layers_of(table: pd.DataFrame) -> list[tuple[int, ...]]:
     return [() if other else row for row, other in zip(rows, _no_blocks(table), strict=True)]
 
 
+def of_encoder(table: pd.DataFrame) -> bool:
+    """Whether it is about nothing but an encoder that has a decoder after it."""
+    return "site" in table and all(str(site).startswith(_ENCODER) for site in table["site"])
+
+
 def named(layer: int) -> str:
     """What a reader calls it.
 
@@ -204,8 +209,7 @@ def _no_blocks(table: pd.DataFrame) -> list[bool]:
     if "site" not in table:
         return [False] * len(table)
     sites = [str(site) for site in table["site"]]
-    both = not all(site.startswith(_ENCODER) for site in sites)
-    others = (*_SMALL, _ENCODER) if both else _SMALL
+    others = _SMALL if of_encoder(table) else (*_SMALL, _ENCODER)
     return [site.startswith(others) for site in sites]
 
 

@@ -12,7 +12,7 @@ from layerscope.finding import Finding, Provenance
 from layerscope.notebook import shown_notes
 from layerscope.report import comparing
 from layerscope.report.figures import HEIGHT, captioned, described, embedded
-from layerscope.report.layers import layers_of, lines
+from layerscope.report.layers import layers_of, lines, of_encoder, union
 from layerscope.report.summary import group_of
 from layerscope.report.tables import TableView, view
 from layerscope.wording import opening
@@ -93,16 +93,30 @@ def sections_of(findings: Sequence[Finding]) -> list[Section]:
     sets = comparing.side_by_side(findings)
     details = _details([one[0] for one in sets])
     place = {id(finding): number for number, finding in enumerate(findings, 1)}
+    apart = _apart(findings)
     found = []
     for number, (alike, detail) in enumerate(zip(sets, details, strict=True), 1):
         anchor = f"{number}-{_slug(f'{alike[0].question} {detail}')}"
         names = comparing.names_of(alike) if len(alike) > 1 else [""]
         panels = [
-            _panel(finding, place[id(finding)], anchor if not n else f"{anchor}-{n + 1}", name)
+            _panel(
+                finding,
+                place[id(finding)],
+                anchor if not n else f"{anchor}-{n + 1}",
+                name,
+                linked=id(finding) not in apart,
+            )
             for n, (finding, name) in enumerate(zip(alike, names, strict=True))
         ]
         found.append(_section(alike, anchor, detail, names, panels))
     return found
+
+
+def _apart(findings: Sequence[Finding]) -> set[int]:
+    """Those about an encoder beside others, where its block 3 would be taken for theirs."""
+    encoders = {id(finding) for finding in findings if of_encoder(finding.table)}
+    others = (finding.table for finding in findings if id(finding) not in encoders)
+    return encoders if encoders and any(map(union, map(layers_of, others))) else set()
 
 
 def _section(
@@ -137,8 +151,10 @@ def _unit(finding: Finding) -> str:
     return str(finding.table["unit"].dropna().iloc[0])
 
 
-def _panel(finding: Finding, number: int, anchor: str, model: str) -> tuple[Panel, tuple[str, ...]]:
-    """The panel, and what is to be read with care."""
+def _panel(
+    finding: Finding, number: int, anchor: str, model: str, *, linked: bool
+) -> tuple[Panel, tuple[str, ...]]:
+    """The panel, linked by its layers to the others or not, and what is to be read with care."""
     try:
         figure, thinning = embedded(finding.figure())
         gist, answer, page = finding.gist(), finding.answer(), finding.page()
@@ -146,6 +162,8 @@ def _panel(finding: Finding, number: int, anchor: str, model: str) -> tuple[Pane
         name = f"finding {number} ({type(finding).__name__}: {finding.question})"
         raise ValueError(f"{name} cannot be shown: {error}") from error
     figure, caption = captioned(figure)
+    if not linked:
+        figure["layout"].pop("meta", None)
     panel = Panel(
         anchor=anchor,
         model=model,
@@ -156,8 +174,8 @@ def _panel(finding: Finding, number: int, anchor: str, model: str) -> tuple[Pane
         alternative=f"{answer} {described(figure)}",
         height=int(figure["layout"].get("height") or HEIGHT),
         page=page,
-        layers=lines(finding.table),
-        table=view(finding.table, layers_of(finding.table)),
+        layers=lines(finding.table) if linked else {},
+        table=view(finding.table, layers_of(finding.table) if linked else ()),
         provenance=finding.provenance,
     )
     return panel, (*finding.notes, *filter(None, [thinning]))

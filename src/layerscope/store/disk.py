@@ -19,6 +19,7 @@ def publish(path: Path, parts: Iterable[bytes | memoryview], size: int) -> None:
 
     Args:
         size: bytes in all parts together, for the message when the disk is full.
+
     Raises:
         OSError: as the system gave it; a full disk says what is needed and what is free.
     """

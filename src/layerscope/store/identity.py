@@ -46,6 +46,7 @@ def identity_of(model: nn.Module) -> dict[str, Any]:
         JSON values: ``class``, ``config`` (models with one), ``modules`` (a hash over the tree of
         classes and, outside torch and transformers, their settings and source), and ``tensors``
         ``{name: "dtype shape hash"}``.
+
     Raises:
         ValueError: a weight is not there: on the meta device, or still to be initialised.
     """

@@ -68,6 +68,7 @@ class Store:
             parts: everything the numbers depend on, as JSON values; the key is their hash.
             sites: width of each site.
             about: names for people, JSON values.
+
         Raises:
             StoreMismatch: the folder holds a store with another key.
             ValueError: the folder holds something else, or a store of another format.
@@ -257,6 +258,7 @@ class Store:
             tensors: [rows, width] for each site of the store, in its dtype.
             rows: as many lines, in the same order; with `content`, best as a categorical.
             info: counts to sum over shards.
+
         Raises:
             ValueError: tensors or rows that do not fit the store.
             OSError: the system could not write; a full disk says how much is needed.

@@ -79,6 +79,7 @@ class SiteView:
 
         Returns:
             The part of `out` that was filled.
+
         Raises:
             ValueError: `out` is too short, of another width or of another dtype.
         """

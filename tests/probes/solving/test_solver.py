@@ -180,11 +180,10 @@ def test_ridge_agrees_with_scikit_learn_and_with_the_normal_equations() -> None:
     y = x.double() @ torch.linspace(-1, 1, x.shape[1], dtype=torch.float64) + 40
     y += torch.randn(len(x), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     design = Design.of(x, BOUNDS)
-    fits = [Fit(0, (fold,), l2) for fold in range(3) for l2 in (0.1, 100.0)]
-    ours = solver.ridge(design, y[None], fits).weights
-    torch.testing.assert_close(
-        ours, scikit.ridge(design, y[None], fits).weights, atol=1e-4, rtol=1e-4
-    )
+    two = torch.stack([y, y.flip(0)])
+    fits = [Fit(t, (fold,), l2) for t in range(2) for fold in range(3) for l2 in (0.1, 100.0)]
+    ours = solver.ridge(design, two, fits).weights
+    torch.testing.assert_close(ours, scikit.ridge(design, two, fits).weights, atol=1e-4, rtol=1e-4)
     train, target = x[200:].double(), y[200:]
     mean, scale = train.mean(0), train.std(0, correction=0)
     z = (train - mean) / scale

@@ -28,60 +28,27 @@ def _geometry(seed: int) -> Iterator[Reading]:
     with planted_store(sites, group=groups) as store:
         found = geometry(store, seed=seed, progress=False)
 
-    def value(measure: str, site: str) -> float:
-        return float(found.measure(measure).set_index("site")["value"][site])
+    def value(measure: str, layer: int) -> float:
+        return float(found.measure(measure).set_index("layer")["value"][layer])
 
     law = power_law(width)
     shares = law / law.sum()
-    yield Reading(
-        "participation ratio, all directions alike",
-        width,
-        value("participation_ratio_raw", "embed"),
-        1e-3,
-        "dimensions",
-    )
     of_law = float(law.sum() ** 2 / law.square().sum())
-    yield Reading(
-        "participation ratio, variances 1/i",
-        of_law,
-        value("participation_ratio_raw", "blocks.0.resid_post"),
-        1e-3,
-        "dimensions",
-    )
     rank = float(torch.exp(-(shares * shares.log()).sum()))
-    yield Reading(
-        "effective rank, variances 1/i",
-        rank,
-        value("effective_rank", "blocks.0.resid_post"),
-        1e-3,
-        "dimensions",
-    )
+    unit, raw = "dimensions", "participation_ratio_raw"
+    ratio = "participation ratio"
+    yield Reading(f"{ratio}, all directions alike", width, value(raw, -1), 1e-3, unit)
+    yield Reading(f"{ratio}, variances 1/i", of_law, value(raw, 0), 1e-3, unit)
+    yield Reading("effective rank, variances 1/i", rank, value("effective_rank", 0), 1e-3, unit)
     # Of n independent normal rows, the corrected ratio varies by 2 width / n (Ledoit and Wolf 2002).
-    found_ratio = value("participation_ratio", "blocks.2.resid_post")
-    yield Reading(
-        "participation ratio corrected, noise",
-        width,
-        found_ratio,
-        3 * 2 * width / rows,
-        "dimensions",
-    )
+    noise = value("participation_ratio", 2)
+    yield Reading(f"{ratio} corrected, noise", width, noise, 3 * 2 * width / rows, unit)
     # Of n rows a dimension d by maximum likelihood varies by d / sqrt(n); the edge of the sheet
     # costs a few per cent, as it does in Facco et al. (2017).
-    yield Reading(
-        "TwoNN dimension, a sheet",
-        2.0,
-        value("twonn", "blocks.1.resid_post"),
-        3 * 2 / sqrt(rows),
-        "dimensions",
-    )
+    yield Reading("TwoNN dimension, a sheet", 2.0, value("twonn", 1), 3 * 2 / sqrt(rows), unit)
     # All pairs of centred rows: minus 1 / (n - 1) but for their lengths; 1 / (n sqrt(width)) about it.
-    yield Reading(
-        "cosine of two rows, noise",
-        0.0,
-        value("cosine_centred", "blocks.2.resid_post"),
-        3 / rows,
-        "cosine",
-    )
+    cosine = value("cosine_centred", 2)
+    yield Reading("cosine of two rows, noise", 0.0, cosine, 3 / rows, "cosine")
 
 
 def _similarity(seed: int) -> Iterator[Reading]:

@@ -182,7 +182,6 @@ def naive_transcoder(
     return naive_topk(one, y - past, dead, k=k)
 
 
-BATCHED = {"aux": 1 / 32}
 LEVELS = {"widths": (5, 11, LATENTS), "level_weights": (0.5, 2.0, 1.0)}
 CASES: dict[str, tuple[Architecture, Callable[..., Any], list[dict[str, Any]]]] = {
     "topk, sparse": (
