@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from layerscope.cli.geometry import MEASURES
 from layerscope.cli.opening import open_page
 from layerscope.cli.options import FORMATS
 from layerscope.cli.sae_training import ARCHITECTURES
+from layerscope.cli.waiting import waiting
 
 
 def run(*arguments: object) -> Any:
@@ -378,3 +380,25 @@ def test_a_page_is_opened_where_there_is_a_screen(
     monkeypatch.setattr("webbrowser.open", lambda url: False)
     open_page(tmp_path / "a b.html")
     assert f"open {tmp_path / 'a b.html'} in one" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_wait_is_said_at_a_terminal_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", screen)
+    with waiting("opening torch"):
+        assert screen.getvalue().count("opening torch ...") == 1
+        assert sys.stderr is screen, "libraries imported meanwhile keep the real stream"
+    erased = screen.getvalue().rpartition("opening torch ...")[2]
+    assert erased.endswith("\x1b[1A\x1b[2K")
+
+
+def test_a_wait_is_not_said_where_nobody_looks_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with waiting("opening torch"):
+        pass
+    assert capsys.readouterr() == ("", "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscope.analyses.clustering.partitions import NAMES
-from layerscope.analyses.clustering.separation_curves import MENU
 from layerscope.theme import COLORS, DASHES, SEQUENCE, SEQUENTIAL, band, mark_layers, plain, themed
 from layerscope.wording import spoken
 
@@ -208,7 +207,7 @@ def _score_menu(owners: list[str], scores: list[str]) -> dict[str, Any]:
         }
         for score in scores
     ]
-    return MENU | {
+    return {
         "buttons": buttons,
         "x": 1.0,
         "xanchor": "right",
@@ -227,7 +226,7 @@ def _site_menu(views: list[tuple[str, str]], first: int, active: int) -> dict[st
         }
         for method, site in views
     ]
-    return MENU | {
+    return {
         "buttons": buttons,
         "active": active,
         "x": 0.0,

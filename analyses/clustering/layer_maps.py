@@ -8,7 +8,7 @@ import numpy as np
 
 from layerscope.analyses.clustering.class_colours import UPOS, marks
 from layerscope.analyses.clustering.maps import METHODS, NAMES
-from layerscope.analyses.clustering.separation_curves import MENU, place_of
+from layerscope.analyses.clustering.separation_curves import place_of
 from layerscope.analyses.clustering.word_class_maps import OTHER
 from layerscope.theme import plain
 
@@ -200,4 +200,4 @@ def _menu(
         }
         for (method, kind), told in zip(views, titles, strict=True)
     ]
-    return MENU | {"buttons": buttons, "x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "top"}
+    return {"buttons": buttons, "x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "top"}

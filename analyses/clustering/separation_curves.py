@@ -25,13 +25,6 @@ MEASURES = {
 }
 """In the menu, and on the axis."""
 KIND_COLORS = {"next": COLORS["value"], "current": SEQUENCE[2]}
-MENU: dict[str, Any] = {
-    # Plotly paints the chosen button near white, whatever the page: the words must be dark.
-    "bgcolor": "#d5d8dc",
-    "font": {"color": "#22262b", "size": 12},
-    "bordercolor": "#7d7d7d",
-    "pad": {"t": 0, "b": 0, "l": 0, "r": 0},
-}
 
 
 def add_curves(
@@ -164,7 +157,7 @@ def _menu(owners: list[str], top: float) -> dict[str, Any]:
         visible = [owner == measure for owner in owners]
         arguments = [{"visible": visible}, axis, list(range(len(owners)))]
         buttons.append({"label": name, "method": "update", "args": arguments})
-    return MENU | {
+    return {
         "buttons": buttons,
         "x": 1.0,
         "xanchor": "right",

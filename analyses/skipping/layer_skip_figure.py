@@ -154,10 +154,6 @@ def _menu(shown: list[tuple[str, str, str]], first: int, floor: float) -> dict[s
         "xanchor": "right",
         "y": floor,
         "yanchor": "bottom",
-        # Plotly paints the chosen button near white, whatever the page: the words must be dark.
-        "bgcolor": "#d5d8dc",
-        "font": {"color": "#22262b"},
-        "bordercolor": "#7d7d7d",
     }
 
 

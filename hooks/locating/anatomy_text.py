@@ -28,12 +28,13 @@ def tree(found: Anatomy) -> str:
     return "\n".join(lines)
 
 
-def _line(found: Anatomy, site: str, via: str) -> list[str]:
+def _line(found: Anatomy, site: str, via: str, *, within: str = "") -> list[str]:
+    """A site of the model, or indented `within` a block; what stands behind names is in one column."""
     if site not in found.sites:
         return []
     place, shape = found.sites[site], found.shapes.get(site, "")
     via = f"  ({via})" if via else ""
-    return [f"  {site:<28}{shape:<12}  {place}{via}"]
+    return [f"  {within + site:<28}{shape:<12}  {place}{via}"]
 
 
 def _stack(found: Anatomy, blocks: tuple[Block, ...], name: str) -> list[str]:
@@ -48,7 +49,7 @@ def _stack(found: Anatomy, blocks: tuple[Block, ...], name: str) -> list[str]:
         lines.append(f"  {name}.{span}  {where}{kind}; returns {first.returns}")
         mine = f"{name}.{first.index}."
         for site in (s for s in found.sites if s.startswith(mine)):
-            lines += [f"  {line}" for line in _line(found, site, "")]
+            lines += _line(found, site, "", within="  ")
     return lines
 
 

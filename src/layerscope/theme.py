@@ -86,7 +86,9 @@ def template(*, dark: bool = False) -> dict[str, Any]:
     """The plotly template as plain data, ready for JSON."""
     colors = SURFACES["dark" if dark else "light"]
     return {
-        "layout": _frame(colors) | {"xaxis": _axis(colors), "yaxis": _axis(colors)},
+        # Labels keep off bars that begin at the axis.
+        "layout": _frame(colors)
+        | {"xaxis": _axis(colors), "yaxis": _axis(colors) | {"ticklabelstandoff": 4}},
         "data": {
             # Without autocolorscale a heat map ignores the template's scales.
             "heatmap": [
@@ -192,6 +194,12 @@ def _frame(colors: dict[str, str]) -> dict[str, Any]:
             "bordercolor": colors["muted"],
             "font": {"family": FONT, "size": 13, "color": colors["ink"]},
             "align": "left",
+        },
+        # Plotly paints the chosen button near white, whatever the page: the words must be dark.
+        "updatemenudefaults": {
+            "bgcolor": "#d5d8dc",
+            "font": {"color": "#22262b", "size": 12},
+            "bordercolor": "#7d7d7d",
         },
         "modebar": {
             "bgcolor": "rgba(0, 0, 0, 0)",

@@ -300,6 +300,8 @@ def test_prints_a_tree_and_html() -> None:
     found = anatomy(build("gpt2"))
     text = str(found)
     assert "blocks.0..2  transformer.h.0 .. transformer.h.2: attn + mlp" in text
-    assert "blocks.0.resid_mid          b p 32        transformer.h.0.ln_2:in" in text
+    assert "\n    blocks.0.resid_mid        b p 32        transformer.h.0.ln_2:in" in text
+    columns = {line.index("b p 32") for line in text.splitlines() if "b p 32 " in line}
+    assert len(columns) == 1, "sites of the model and of a block stand in the same columns"
     assert "ok     logits follow from the unembedding" in text
     assert "<details>" in found._repr_html_()

@@ -12,6 +12,7 @@ from layerscope.cli.app import CHECK_FAILED, app
 from layerscope.cli.opening import open_page
 from layerscope.cli.options import OUTPUT, AsJson, Open, Out, Quiet, Seed
 from layerscope.cli.printing import finding_as_dict, print_json
+from layerscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from layerscope.calibration import Calibration
@@ -54,8 +55,9 @@ def calibrate(
 
     Exit code 0 if all are as expected, 3 otherwise. Takes less than a minute on two cores.
     """
-    from layerscope.calibration.calibrate import as_finding, choose, measured
-    from layerscope.cli.calibration_table import Growing, listed
+    with waiting():
+        from layerscope.calibration.calibrate import as_finding, choose, measured
+        from layerscope.cli.calibration_table import Growing, listed
 
     chosen = choose(instruments or None)
     if listing:

@@ -29,6 +29,7 @@ from layerscope.cli.options import (
     Tokenizer,
 )
 from layerscope.cli.printing import print_json
+from layerscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from layerscope.store import Store
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 @app.command()
 def anatomy(model: Model, device: Device = None, as_json: AsJson = False) -> None:
     """Find embedding, blocks, attention, MLP, norms and head, and check them by numbers."""
-    from layerscope.hooks.anatomy import anatomy as look
+    with waiting():
+        from layerscope.hooks.anatomy import anatomy as look
 
     found = look(loaded(model, device))
     if as_json:
@@ -107,7 +109,8 @@ def dump(
     quiet: Quiet = False,
 ) -> None:
     """Run MODEL over DATA and keep activations on disk; interrupted work goes on."""
-    from layerscope.hooks.extract import extract
+    with waiting():
+        from layerscope.hooks.extract import extract
 
     store = extract(
         loaded(model, device),

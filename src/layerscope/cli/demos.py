@@ -11,6 +11,7 @@ from layerscope.cli.app import app
 from layerscope.cli.opening import open_page
 from layerscope.cli.options import AsJson, Open, Page, Quiet
 from layerscope.cli.printing import print_json
+from layerscope.cli.waiting import waiting
 
 
 @app.command()
@@ -22,7 +23,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Probe the bundled model on the bundled sentences, and write the report."""
-    from layerscope.demo.battery import run
+    with waiting():
+        from layerscope.demo.battery import run
 
     path = run(out, quick=quick, progress=not (quiet or as_json))
     if as_json:

@@ -30,6 +30,7 @@ from layerscope.cli.options import (
     Twin,
 )
 from layerscope.cli.printing import print_table, show
+from layerscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,8 @@ def geometry(
     quiet: Quiet = False,
 ) -> None:
     """Dimension, spectrum and anisotropy of every layer, beside what independent features give."""
-    from layerscope.analyses.geometry import geometry as measure
+    with waiting():
+        from layerscope.analyses.geometry import geometry as measure
 
     finding = measure(
         loaded_or_store(source, data, device),
@@ -151,7 +153,8 @@ def similarity(
     quiet: Quiet = False,
 ) -> None:
     """How alike layers are: within a model, between two, or over the checkpoints of a run."""
-    from layerscope.analyses.similarity import similarity as measure
+    with waiting():
+        from layerscope.analyses.similarity import similarity as measure
 
     _refuse_texts([a, *(b or [])], data)
     others = [_given(one, device) for one in b or []]

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layerscope.cli.waiting import waiting
+
 if TYPE_CHECKING:
     from layerscope.corpus import Corpus, Samples
 
 
 def loaded(name: str, device: str | None) -> Any:
     """The model."""
-    from layerscope.hooks.load import load_model
+    with waiting(f"loading {name}"):
+        from layerscope.hooks.load import load_model
 
-    return load_model(name, device=device)
+        return load_model(name, device=device)
 
 
 def usable(device: str | None) -> None:

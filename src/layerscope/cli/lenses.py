@@ -26,6 +26,7 @@ from layerscope.cli.options import (
     Tokenizer,
 )
 from layerscope.cli.printing import print_table, show
+from layerscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,10 +74,11 @@ def lens(
     quiet: Quiet = False,
 ) -> None:
     """Read every layer through the model's own head: what would be said if it stopped there?"""
-    from layerscope.analyses.lens import lens as measure
-    from layerscope.analyses.lens_tokens import LensTokensFinding, lens_tokens
-    from layerscope.analyses.lenses.lens_fitting import fit_lens
-    from layerscope.analyses.lenses.translators import AffineLens
+    with waiting():
+        from layerscope.analyses.lens import lens as measure
+        from layerscope.analyses.lens_tokens import LensTokensFinding, lens_tokens
+        from layerscope.analyses.lenses.lens_fitting import fit_lens
+        from layerscope.analyses.lenses.translators import AffineLens
 
     names = [part.strip() for part in kind.split(",") if part.strip()]
     of_texts = data is None or is_there(data)

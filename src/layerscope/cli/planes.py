@@ -24,6 +24,7 @@ from layerscope.cli.options import (
     Tokenizer,
 )
 from layerscope.cli.printing import print_table, show
+from layerscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,10 +124,10 @@ def plane(
 
     Without a folder, small networks are trained on the spot, which takes a minute.
     """
-    from layerscope.analyses.information_plane import information_plane
-    from layerscope.analyses.training.recorded_run import RecordedRun
-    from layerscope.analyses.training.small_tasks import TASKS
-
+    with waiting():
+        from layerscope.analyses.information_plane import information_plane
+        from layerscope.analyses.training.recorded_run import RecordedRun
+        from layerscope.analyses.training.small_tasks import TASKS
     progress = not (quiet or as_json)
     # Before the training, which takes minutes: a slip should not cost them.
     how = _how(estimators, bins, sigmas, unit, noise)

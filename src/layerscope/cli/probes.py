@@ -28,6 +28,7 @@ from layerscope.cli.options import (
     Twin,
 )
 from layerscope.cli.printing import show
+from layerscope.cli.waiting import waiting
 from layerscope.probes.kinds import NAMES
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def probe(
     quiet: Quiet = False,
 ) -> None:
     """Read labels from every layer, beside their baselines, controls and intervals."""
-    from layerscope.probes.probe import probe as measure
+    with waiting():
+        from layerscope.probes.probe import probe as measure
 
     options: dict[str, Any] = {} if rows is None else {"rows": rows}
     finding = measure(

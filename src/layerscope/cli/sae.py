@@ -24,6 +24,7 @@ from layerscope.cli.options import (
     Tokenizer,
 )
 from layerscope.cli.printing import print_table, show
+from layerscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,8 +111,9 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure an SAE: reconstruction, sparsity, norms, directions, and what the model loses."""
-    from layerscope.analyses.sae.evaluate import evaluate as measure
-    from layerscope.analyses.sae.formats.save_load import load
+    with waiting():
+        from layerscope.analyses.sae.evaluate import evaluate as measure
+        from layerscope.analyses.sae.formats.save_load import load
 
     finding = measure(
         load(trained),
@@ -172,9 +174,10 @@ def features(
     quiet: Quiet = False,
 ) -> None:
     """Look at the latents of an SAE; with --out, `layerscope report` makes their page."""
-    from layerscope.analyses.sae.features import features as look
-    from layerscope.analyses.sae.formats.save_load import load
-    from layerscope.store import Store
+    with waiting():
+        from layerscope.analyses.sae.features import features as look
+        from layerscope.analyses.sae.formats.save_load import load
+        from layerscope.store import Store
 
     finding = look(
         load(trained),

@@ -24,6 +24,7 @@ from layerscope.cli.options import (
 )
 from layerscope.cli.printing import finding_as_dict, print_json
 from layerscope.cli.sae import RowSource, Texts, numbers, sae
+from layerscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from layerscope.analyses.sae.sae import SAE
@@ -126,11 +127,12 @@ def train(
 
     The folder can be read by SAELens. Interrupted or killed, the same call goes on.
     """
-    from layerscope.analyses.sae.train import train as train_one
-    from layerscope.analyses.sae.train import train_together
-
     if to is None:
         raise ValueError("where shall the SAE go? Pass --to FOLDER")
+    with waiting():
+        from layerscope.analyses.sae.train import train as train_one
+        from layerscope.analyses.sae.train import train_together
+
     given = loaded_or_store(source, data, device) if data is None else loaded(source, device)
     options: dict[str, Any] = {
         "architecture": architecture,

@@ -29,6 +29,7 @@ from layerscope.cli.options import (
     Twin,
 )
 from layerscope.cli.printing import finding_as_dict, print_json
+from layerscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from layerscope.finding import Finding
@@ -60,8 +61,9 @@ def survey(
 
     The report is written anew after every question.
     """
-    from layerscope.analyses import survey as ask
-    from layerscope.report import report
+    with waiting():
+        from layerscope.analyses import survey as ask
+        from layerscope.report import report
 
     findings = ask(
         loaded_or_store(source, data, device),

@@ -26,6 +26,7 @@ from layerscope.cli.options import (
     Twin,
 )
 from layerscope.cli.printing import print_table, show
+from layerscope.cli.waiting import waiting
 
 RATES = ("any pair", "average pair", "fixed pair", "guessing", "untouched")
 RATE_COLUMNS = ("position", "group", "kind", "states", "value", "ci_low", "ci_high", "control", "n")
@@ -70,8 +71,9 @@ def backpatch(
     quiet: Quiet = False,
 ) -> None:
     """Put later states into earlier blocks: which wrong answers come right, beside a control?"""
-    from layerscope.analyses.back_patching import back_patching
-    from layerscope.analyses.material.questions import read_questions
+    with waiting():
+        from layerscope.analyses.back_patching import back_patching
+        from layerscope.analyses.material.questions import read_questions
 
     asked = read_questions(questions, prompt=prompt, answer=answer, limit=limit)
     places = at or ["-1"]
@@ -139,7 +141,8 @@ def skip(
     quiet: Quiet = False,
 ) -> None:
     """Leave out each block in turn: what does the output lose, what do later blocks do?"""
-    from layerscope.analyses.layer_skip import layer_skip
+    with waiting():
+        from layerscope.analyses.layer_skip import layer_skip
 
     finding = layer_skip(
         loaded(model, device),

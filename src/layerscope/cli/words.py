@@ -28,6 +28,7 @@ from layerscope.cli.options import (
     Twin,
 )
 from layerscope.cli.printing import print_table, show
+from layerscope.cli.waiting import waiting
 
 SHOWN = ("of", "site", "value", "ci_low", "ci_high", "relative", "null_sd", "twin")
 
@@ -68,7 +69,8 @@ def words(
     quiet: Quiet = False,
 ) -> None:
     """Do hidden states cluster by the class of the next word, and of the current one?"""
-    from layerscope.analyses.word_classes import word_classes as measure
+    with waiting():
+        from layerscope.analyses.word_classes import word_classes as measure
 
     options: dict[str, Any] = {"exclude": ()} if keep else {}
     finding = measure(
