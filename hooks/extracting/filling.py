@@ -47,6 +47,8 @@ def running(model: nn.Module, sites: Sequence[str]) -> Iterator[Callable[[Step, 
             try:
                 model(*args, **kwargs)
             except TypeError as error:
+                if "forward() " not in str(error):  # not of the call: an error inside the model
+                    raise
                 raise _misfit(model, args, kwargs, error) from error
         if missing:
             raise LookupError(

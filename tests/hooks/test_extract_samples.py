@@ -115,3 +115,31 @@ def test_many_samples_make_several_shards(
     store = extract(cnn, images, "3", to=tmp_path / "store", progress=False)
     assert len(list(tmp_path.glob("store/shards/*.safetensors"))) == 4
     torch.testing.assert_close(store["3"][:], cnn(images).detach())
+
+
+def test_labels_among_the_inputs_are_answered_with_where_they_go(images: Tensor) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x)  # type: ignore[no-any-return]
+
+    both = Samples((images, torch.arange(11)))
+    with pytest.raises(TypeError, match=r"Net was called with 2 tensors: .* Labels are no inputs"):
+        extract(Net(), both, "conv", progress=False)
+
+
+def test_an_error_inside_the_model_is_told_as_it_is(images: Tensor) -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x + None)  # type: ignore[no-any-return]
+
+    with pytest.raises(TypeError, match=r"^unsupported operand") as raised:
+        extract(Broken(), Samples(images), "conv", progress=False)
+    assert "Labels" not in str(raised.value)
