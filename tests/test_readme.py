@@ -32,7 +32,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model and a treebank under the names that README uses."""
     shutil.copytree(demo.folder() / "model", tmp_path / "path" / "to" / "model")
     treebank = gzip.decompress((demo.folder() / "sentences.conllu.gz").read_bytes()).decode()
-    few = "\n\n".join(treebank.split("\n\n")[:120]) + "\n\n"
+    few = "\n\n".join(treebank.split("\n\n")[:250]) + "\n\n"
     (tmp_path / "en_ewt-ud-dev.conllu").write_text(few)
     questions = (demo.folder() / "questions.jsonl").read_text().splitlines()
     (tmp_path / "questions.jsonl").write_text("\n".join(questions[-6:]) + "\n")
@@ -56,7 +56,7 @@ def test_the_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> No
     from layerscope.corpus import builtin
 
     whole = builtin.bundled
-    monkeypatch.setattr("layerscope.corpus.bundled", lambda: whole().take(80), raising=False)
+    monkeypatch.setattr("layerscope.corpus.bundled", lambda: whole().take(150), raising=False)
     tokenizer = tokenizer_of(load_model("path/to/model"))
     batch = tokenizer("the cat sees the dog .", return_tensors="pt", return_token_type_ids=False)
     (code,) = blocks("python")
