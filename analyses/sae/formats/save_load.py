@@ -95,7 +95,10 @@ def load(
     """
     place = Path(path)
     if not place.exists():
-        raise FileNotFoundError(f"{place} does not exist")
+        raise FileNotFoundError(
+            f"{place} does not exist; nothing is downloaded here: give the folder or file of an SAE "
+            "that is on this machine"
+        )
     name, _, dict_class = (format or recognise(place)).partition(":")
     if name not in FORMATS:
         raise ValueError(f"format {name!r}; there are {', '.join(FORMATS)}")

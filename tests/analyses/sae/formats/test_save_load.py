@@ -106,7 +106,9 @@ def test_a_gpu_writes_and_reads_the_same(sae, x, tmp_path) -> None:
 
 
 def test_no_such_path(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match="nowhere does not exist; nothing is downloaded here"
+    ):
         load(tmp_path / "nowhere")
 
 
