@@ -117,18 +117,13 @@ def test_many_samples_make_several_shards(
     torch.testing.assert_close(store["3"][:], cnn(images).detach())
 
 
-def test_labels_among_the_inputs_are_answered_with_where_they_go(images: Tensor) -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(1, 2, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.conv(x)  # type: ignore[no-any-return]
-
+def test_labels_among_the_inputs_are_answered_with_where_they_go(
+    cnn: nn.Sequential, images: Tensor
+) -> None:
     both = Samples((images, torch.arange(11)))
-    with pytest.raises(TypeError, match=r"Net was called with 2 tensors: .* Labels are no inputs"):
-        extract(Net(), both, "conv", progress=False)
+    said = r"Sequential was called with 2 tensors: .* Labels are no inputs"
+    with pytest.raises(TypeError, match=said):
+        extract(cnn, both, "0", progress=False)
 
 
 def test_an_error_inside_the_model_is_told_as_it_is(images: Tensor) -> None:
